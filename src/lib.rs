@@ -1,0 +1,13 @@
+//! High availability for NEAR validators: kneard runs beside `neard`, elects one holder of the
+//! validator key through Consul and never lets two nodes sign.
+//!
+//! Dependencies point one way: binaries → [`supervisor`], [`control`], [`localnet`] →
+//! [`consul`], [`neard`] → [`election`], which is pure and imports nothing of the others.
+#![deny(unsafe_code)]
+
+pub mod consul;
+pub mod control;
+pub mod election;
+pub mod localnet;
+pub mod neard;
+pub mod supervisor;
