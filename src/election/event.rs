@@ -1,0 +1,98 @@
+//! What the machine is told.
+
+use std::time::Duration;
+
+use super::{Content, SessionId};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// The process runs under its guard.
+    NeardStarted,
+    /// There is no process: it could not be spawned.
+    NeardNotStarted(String),
+    /// The process is dead and reaped: it certainly holds no key.
+    NeardExited(String),
+    /// The guard does not answer; it may not kill in time.
+    GuardSilent,
+    /// The answer to [`super::Action::AskStatus`].
+    Status {
+        id: u64,
+        result: Result<NeardStatus, String>,
+    },
+    SessionCreated(Result<SessionId, String>),
+    /// `Ok(false)`: Consul does not know the session any more.
+    SessionRenewed(Result<bool, String>),
+    /// What the watch saw.
+    Watched(Seen),
+    /// The answer to [`super::Action::ReadKey`], read with `?consistent`.
+    Read {
+        id: u64,
+        result: Result<Seen, String>,
+    },
+    /// The answer to [`super::Action::Commit`].
+    Written {
+        id: u64,
+        outcome: Outcome,
+    },
+    /// The answer to [`super::Action::ReadLeases`]: the longest lease that any node publishes.
+    Leases(Result<Option<Duration>, String>),
+    /// SIGTERM or SIGINT. A second one does not wait for neard.
+    Stop(String),
+}
+
+/// The part of neard's `/status` that decisions need.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NeardStatus {
+    pub syncing: bool,
+    pub head: u64,
+    pub key: SignKey,
+}
+
+/// Which validator key neard says that it signs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignKey {
+    None,
+    Ours,
+    Other,
+}
+
+/// The election key as read from Consul.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Seen {
+    Missing,
+    Entry(Entry),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// Consul's ModifyIndex, which every write checks.
+    pub index: u64,
+    /// The session that holds the lock.
+    pub session: Option<SessionId>,
+    pub content: Content,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was committed; the entry's new ModifyIndex.
+    Committed(u64),
+    /// It was not committed and never will be.
+    Refused(Refusal, String),
+    /// It may have been committed, or may yet be.
+    Unknown(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Somebody else has written the entry since it was read.
+    Conflict,
+    /// Another session holds the lock, or ours is gone.
+    LockLost,
+    /// Consul's lock delay after a session's end.
+    LockDelay,
+    /// The token lacks a right, or the request never left.
+    NotAllowed,
+}

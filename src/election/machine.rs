@@ -1,0 +1,362 @@
+//! The state machine: takes in events, keeps what is known, and asks for what is due.
+
+mod candidate;
+mod holder;
+mod supervise;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::neard::Neard;
+use super::session::Session;
+use super::tenure::{HeadRule, Tenure};
+use super::view::View;
+use super::{
+    Action, Event, ExitReason, Notice, Outcome, Record, Seen, Settings, Step, Time, Transition,
+    Write,
+};
+
+/// How soon a request to Consul that failed is repeated while it matters.
+const RETRY: Duration = Duration::from_millis(100);
+/// The same for what can wait.
+const SLOW_RETRY: Duration = Duration::from_secs(1);
+
+/// What kneard is doing. The names are those of the metric `kuutamod_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// neard is being started and has not answered yet.
+    Startup,
+    /// neard answers and is catching up with the chain.
+    Syncing,
+    /// neard is in sync; a Consul session is being created.
+    Registering,
+    /// A hot standby.
+    Voting,
+    /// neard has the validator key, or is being restarted with it.
+    Validating,
+    /// kneard is about to end.
+    Shutdown,
+}
+
+impl State {
+    /// In the order of their names, as the exporter prints them.
+    pub const ALL: [State; 6] = [
+        State::Registering,
+        State::Shutdown,
+        State::Startup,
+        State::Syncing,
+        State::Validating,
+        State::Voting,
+    ];
+
+    /// A sentence for humans.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            State::Startup => "starting neard",
+            State::Syncing => "waiting for neard to catch up with the chain",
+            State::Registering => "creating a session in Consul",
+            State::Voting => "standing by, ready to take over",
+            State::Validating => "holding the validator key",
+            State::Shutdown => "stopping",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The election of one account as one node takes part in it, and the supervision of its neard.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Machine {
+    settings: Settings,
+    neard: Neard,
+    session: Session,
+    /// What a candidate sees of the key; `None` before the first sight and while holding the lock.
+    view: Option<View>,
+    tenure: Option<Tenure>,
+    /// The one request on the election key that is under way.
+    request: Option<Request>,
+    /// An attempt at the lock whose outcome is unknown.
+    unknown_claim: Option<Claim>,
+    /// The view is known to be out of date.
+    must_refresh: bool,
+    next_id: u64,
+    highest_term: u64,
+    /// A candidate asks nothing of Consul before this.
+    retry_at: Time,
+    asking_leases: bool,
+    watching: bool,
+    /// When the guard kills a neard that has the key.
+    armed: Option<Time>,
+    stopping: bool,
+    exited: bool,
+    /// The state that was last reported.
+    reported: State,
+    /// What Consul last complained of, so that each complaint is logged once.
+    complaint: Option<String>,
+    now: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Request {
+    id: u64,
+    sent: Time,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum What {
+    Claim(Claim),
+    /// A beat or a release.
+    Write(Write),
+    Read,
+}
+
+/// An attempt at the lock, and what holds if it succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Claim {
+    sent: Time,
+    record: Record,
+    safe_at: Time,
+    head: HeadRule,
+}
+
+impl Machine {
+    pub fn new(settings: Settings, now: Time) -> Self {
+        Machine {
+            neard: Neard::new(now),
+            session: Session::None { retry_at: now },
+            view: None,
+            tenure: None,
+            request: None,
+            unknown_claim: None,
+            must_refresh: false,
+            next_id: 0,
+            highest_term: 0,
+            retry_at: now,
+            asking_leases: false,
+            watching: false,
+            armed: None,
+            stopping: false,
+            exited: false,
+            reported: State::Startup,
+            complaint: None,
+            settings,
+            now,
+        }
+    }
+
+    /// Takes in an event and returns what is to be done, in this order. `now` must not be later
+    /// than the instant at which the first of the actions is carried out.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        if self.exited {
+            return out;
+        }
+        self.now = self.now.max(now);
+        self.apply(event, &mut out);
+        self.drive(&mut out);
+        self.report(&mut out);
+        out
+    }
+
+    /// When [`Event::Tick`] is due if nothing else happens before.
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.exited {
+            return None;
+        }
+        // What is due already waits for something else than time.
+        self.supervision_timeouts()
+            .into_iter()
+            .chain(self.holder_timeouts())
+            .chain(self.candidate_timeouts())
+            .flatten()
+            .filter(|at| *at > self.now)
+            .min()
+    }
+
+    /// Derived from what is known, so that it cannot disagree with it.
+    pub fn state(&self) -> State {
+        if self.stopping {
+            State::Shutdown
+        } else if self.tenure.as_ref().is_some_and(Tenure::is_promoted) {
+            State::Validating
+        } else if !self.neard.is_up() {
+            State::Startup
+        } else if !self.neard.in_sync() {
+            State::Syncing
+        } else if self.session.id().is_none() {
+            State::Registering
+        } else {
+            State::Voting
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The newest record known: the own one while holding the lock.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.tenure {
+            Some(tenure) => Some(&tenure.record),
+            None => self.view.as_ref()?.record(),
+        }
+    }
+
+    /// The session that held the lock when last seen.
+    pub fn lock_holder(&self) -> Option<&super::SessionId> {
+        match &self.tenure {
+            Some(tenure) => Some(&tenure.session),
+            None => self.view.as_ref()?.session(),
+        }
+    }
+
+    pub fn session(&self) -> Option<&super::SessionId> {
+        self.session.id()
+    }
+
+    /// How far this node's own tenure is.
+    pub fn step(&self) -> Option<&Step> {
+        self.tenure.as_ref().map(|tenure| &tenure.step)
+    }
+
+    /// What is left of this node's lease; `None` when it does not hold the lock.
+    pub fn lease_left(&self, now: Time) -> Option<Duration> {
+        self.tenure.as_ref().map(|tenure| tenure.lease.remaining(now))
+    }
+
+    /// neard's head as last told.
+    pub fn head(&self) -> Option<u64> {
+        self.neard.head()
+    }
+
+    /// A neard process with the key may be alive.
+    pub fn may_sign(&self) -> bool {
+        self.neard.keyed
+    }
+
+    fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Tick | Event::NeardStarted => {}
+            Event::NeardNotStarted(why) | Event::NeardExited(why) => self.neard_exited(&why, out),
+            Event::GuardSilent => self.guard_silent(out),
+            Event::Status { id, result } => self.status(id, result, out),
+            Event::SessionCreated(result) => self.session_created(result, out),
+            Event::SessionRenewed(result) => self.session_renewed(result, out),
+            Event::Watched(seen) => self.watched(seen),
+            Event::Leases(result) => self.leases(result, out),
+            Event::Read { id, result } => {
+                if self.request.take_if(|request| request.id == id).is_some() {
+                    self.read(result, out);
+                }
+            }
+            Event::Written { id, outcome } => {
+                if let Some(request) = self.request.take_if(|request| request.id == id) {
+                    self.written(request, outcome, out);
+                }
+            }
+            Event::Stop(why) => self.stop(&why, out),
+        }
+    }
+
+    fn drive(&mut self, out: &mut Vec<Action>) {
+        self.enforce_lease(out);
+        self.drive_stop(out);
+        self.drive_neard(out);
+        self.drive_holder(out);
+        self.drive_candidate(out);
+        self.drive_session(out);
+        self.drive_watch(out);
+        self.drive_exit(out);
+    }
+
+    fn read(&mut self, result: Result<Seen, String>, out: &mut Vec<Action>) {
+        match result {
+            Ok(seen) => {
+                self.consul_answers(out);
+                if self.tenure.is_some() {
+                    self.holder_read(seen, out);
+                } else {
+                    self.candidate_read(seen, out);
+                }
+            }
+            Err(why) => {
+                self.complain(why, out);
+                match &mut self.tenure {
+                    Some(tenure) => tenure.next_write = self.now + RETRY,
+                    None => self.retry_at = self.now + RETRY,
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, request: Request, outcome: Outcome, out: &mut Vec<Action>) {
+        match &outcome {
+            Outcome::Committed(_) => self.consul_answers(out),
+            Outcome::Unknown(why) | Outcome::Refused(super::Refusal::NotAllowed, why) => {
+                self.complain(why.clone(), out);
+            }
+            Outcome::Refused(_, _) => {}
+        }
+        match request.what {
+            What::Claim(claim) => self.claim_answered(claim, outcome, out),
+            What::Write(write) => self.holder_write_answered(write, request.sent, outcome, out),
+            What::Read => {}
+        }
+    }
+
+    fn send_write(&mut self, write: Write, claim: Option<Claim>, out: &mut Vec<Action>) {
+        let id = self.take_id();
+        let what = match claim {
+            Some(claim) => What::Claim(claim),
+            None => What::Write(write.clone()),
+        };
+        self.request = Some(Request { id, sent: self.now, what });
+        out.push(Action::Commit { id, write });
+    }
+
+    fn send_read(&mut self, out: &mut Vec<Action>) {
+        let id = self.take_id();
+        self.request = Some(Request { id, sent: self.now, what: What::Read });
+        out.push(Action::ReadKey { id });
+    }
+
+    fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Logs a complaint of Consul's, once.
+    fn complain(&mut self, why: String, out: &mut Vec<Action>) {
+        if self.complaint.as_ref() != Some(&why) {
+            out.push(Action::Log(Notice::Error(why.clone())));
+            self.complaint = Some(why);
+        }
+    }
+
+    fn consul_answers(&mut self, out: &mut Vec<Action>) {
+        if self.complaint.take().is_some() {
+            out.push(Action::Log(Notice::Info("Consul answers again".to_owned())));
+        }
+    }
+
+    fn report(&mut self, out: &mut Vec<Action>) {
+        let (from, to) = (self.reported, self.state());
+        if from != to {
+            self.reported = to;
+            // Before an exit, which is the last thing that anyone carries out.
+            let last = matches!(out.last(), Some(Action::Exit(_)));
+            let at = out.len() - usize::from(last);
+            out.insert(at, Action::Changed(Transition { from, to }));
+        }
+    }
+
+    fn exit(&mut self, reason: ExitReason, out: &mut Vec<Action>) {
+        self.exited = true;
+        out.push(Action::Exit(reason));
+    }
+}

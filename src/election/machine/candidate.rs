@@ -1,0 +1,203 @@
+//! Standing by: watching the key, and taking the lock when it is free or its holder is done.
+
+use std::time::Duration;
+
+use super::{Claim, Machine, RETRY, SLOW_RETRY};
+use crate::election::tenure::{HeadRule, Tenure};
+use crate::election::view::View;
+use crate::election::{
+    Action, Entry, Lease, Notice, Outcome, Record, RecordState, Refusal, Seen, SessionId, Step,
+    Time, Write,
+};
+
+impl Machine {
+    pub(super) fn candidate_timeouts(&self) -> Vec<Option<Time>> {
+        if self.tenure.is_some() {
+            return Vec::new();
+        }
+        let safe_at = self.view.as_ref().and_then(|view| view.safe_at(self.settings.lease));
+        vec![Some(self.retry_at), safe_at]
+    }
+
+    pub(super) fn watched(&mut self, seen: Seen) {
+        if self.tenure.is_some() || !self.watching {
+            return;
+        }
+        match &mut self.view {
+            Some(view) => view.observe(self.now, seen),
+            None => self.view = Some(View::new(self.now, seen)),
+        }
+        if let Some(record) = self.view.as_ref().and_then(View::record) {
+            self.highest_term = self.highest_term.max(record.term);
+        }
+    }
+
+    pub(super) fn leases(
+        &mut self,
+        result: Result<Option<Duration>, String>,
+        out: &mut Vec<Action>,
+    ) {
+        self.asking_leases = false;
+        match result {
+            Ok(longest) => {
+                if let Some(view) = &mut self.view {
+                    view.set_longest_lease(longest.unwrap_or_default());
+                }
+            }
+            Err(why) => {
+                self.retry_at = self.now + SLOW_RETRY;
+                self.complain(why, out);
+            }
+        }
+    }
+
+    pub(super) fn drive_candidate(&mut self, out: &mut Vec<Action>) {
+        if self.tenure.is_some()
+            || self.stopping
+            || self.request.is_some()
+            || self.now < self.retry_at
+        {
+            return;
+        }
+        if self.unknown_claim.is_some() || self.must_refresh {
+            self.send_read(out);
+            return;
+        }
+        let (Some(view), Some(session)) = (&self.view, self.session.id()) else { return };
+        if view.needs_leases() {
+            if !self.asking_leases {
+                self.asking_leases = true;
+                out.push(Action::ReadLeases);
+            }
+            return;
+        }
+        if !self.may_stand(view) {
+            return;
+        }
+        if let Some((write, claim)) = self.claim(view, session.clone()) {
+            self.send_write(write, Some(claim), out);
+        }
+    }
+
+    /// neard is fit to take over from this record's writer. The wall clock has no say: a chain
+    /// that has halted must be restartable.
+    fn may_stand(&self, view: &View) -> bool {
+        let record_head = view.record().map_or(0, |record| {
+            // A bound may never be reached; its writer's real head is lower.
+            if record.head_is_bound { 0 } else { record.head }
+        });
+        self.neard.is_eligible()
+            && self
+                .neard
+                .head()
+                .is_some_and(|head| head.saturating_add(self.settings.max_lag) >= record_head)
+    }
+
+    fn claim(&self, view: &View, session: SessionId) -> Option<(Write, Claim)> {
+        let safe_at = view.safe_at(self.settings.lease)?;
+        let is_safe = self.now >= safe_at;
+        let (record, head) = self.claim_record(view, safe_at)?;
+        let claim = Claim { sent: self.now, record: record.clone(), safe_at, head };
+        let write = match (view.session(), view.index()) {
+            (None, index) => Write::Acquire { index, session, record },
+            (Some(from), Some(index)) if is_safe => {
+                Write::Steal { index, from: from.clone(), session, record }
+            }
+            (Some(_), _) => return None,
+        };
+        Some((write, claim))
+    }
+
+    /// The first record of the next term. It passes on what the predecessor's record demands, in
+    /// case this node ends before it has the key.
+    fn claim_record(&self, view: &View, safe_at: Time) -> Option<(Record, HeadRule)> {
+        let settings = &self.settings;
+        let mut record = Record::pending(
+            &settings.node_id,
+            &settings.instance,
+            &settings.hostname,
+            self.highest_term.saturating_add(1),
+        );
+        let granted = view.granted(settings.lease)?;
+        let granted_ms = u64::try_from(granted.as_millis()).unwrap_or(u64::MAX);
+        let previous = view.record();
+        let released = previous.is_some_and(|record| record.state == RecordState::Released);
+        record.lease_ms =
+            if released { settings.lease_ms() } else { settings.lease_ms().max(granted_ms) };
+        record.head = previous.map_or(0, |record| record.head);
+        record.head_is_bound = previous.is_some_and(|record| record.head_is_bound);
+        record.reason = match previous {
+            None => "the election key was missing or unreadable".to_owned(),
+            Some(previous) if released => {
+                format!("{} released the key: {}", previous.holder, previous.reason)
+            }
+            Some(previous) if view.session().is_none() => {
+                format!("{} lost its session", previous.holder)
+            }
+            Some(previous) => format!("the lease of {} ended", previous.holder),
+        };
+        let patience = match previous {
+            Some(previous) if previous.head_is_bound => settings.propagation_delay,
+            _ => settings.head_wait,
+        };
+        let head =
+            HeadRule { height: record.head, until: safe_at.max(view.first_seen()) + patience };
+        Some((record, head))
+    }
+
+    pub(super) fn claim_answered(&mut self, claim: Claim, outcome: Outcome, out: &mut Vec<Action>) {
+        match outcome {
+            Outcome::Committed(index) => self.take_office(claim, index, out),
+            Outcome::Refused(Refusal::Conflict, _) => {
+                self.must_refresh = true;
+                self.retry_at = self.now;
+            }
+            Outcome::Refused(Refusal::LockLost, _) => {
+                // Another's lock, or our session is gone.
+                self.doubt_session();
+                self.must_refresh = true;
+                self.retry_at = self.now + RETRY;
+            }
+            Outcome::Refused(Refusal::LockDelay, _) => self.retry_at = self.now + RETRY,
+            Outcome::Refused(Refusal::NotAllowed, _) => self.retry_at = self.now + SLOW_RETRY,
+            Outcome::Unknown(_) => {
+                self.unknown_claim = Some(claim);
+                self.retry_at = self.now + RETRY;
+            }
+        }
+    }
+
+    pub(super) fn candidate_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
+        self.must_refresh = false;
+        let claim = self.unknown_claim.take();
+        if let (Some(claim), Seen::Entry(Entry { index, session: Some(session), content })) =
+            (claim, &seen)
+            && Some(session) == self.session.id()
+            && content.record().is_some_and(|record| record.mark() == claim.record.mark())
+        {
+            self.take_office(claim, *index, out);
+            return;
+        }
+        self.watched(seen);
+    }
+
+    fn take_office(&mut self, claim: Claim, index: u64, out: &mut Vec<Action>) {
+        let Some(session) = self.session.id().cloned() else { return };
+        let text = format!("took the lock, term {}: {}", claim.record.term, claim.record.reason);
+        out.push(Action::Log(Notice::Info(text)));
+        self.highest_term = self.highest_term.max(claim.record.term);
+        self.tenure = Some(Tenure {
+            session,
+            index,
+            record: claim.record,
+            lease: Lease::from_send(claim.sent, self.settings.lease),
+            safe_at: claim.safe_at,
+            head: claim.head,
+            next_write: claim.sent + self.settings.beat_interval(),
+            must_read: false,
+            step: Step::Waiting,
+            was_promoted: false,
+            release_reason: String::new(),
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! Holding the lock: renewing the lease, promoting neard, giving the lock back.
+
+use super::{Machine, RETRY};
+use crate::election::neard::Process;
+use crate::election::tenure::bound_on_head;
+use crate::election::{Action, Entry, Lease, Notice, Outcome, Refusal, Seen, Step, Time, Write};
+
+impl Machine {
+    pub(super) fn holder_timeouts(&self) -> Vec<Option<Time>> {
+        let Some(tenure) = &self.tenure else { return Vec::new() };
+        let step = match tenure.step {
+            Step::Waiting => vec![Some(tenure.safe_at), Some(tenure.head.until)],
+            Step::Promoting { since } => vec![Some(since + self.settings.promotion_timeout)],
+            Step::Releasing => vec![Some(tenure.lease.expires())],
+            Step::Active | Step::Draining => Vec::new(),
+        };
+        step.into_iter().chain([Some(tenure.next_write)]).collect()
+    }
+
+    pub(super) fn drive_holder(&mut self, out: &mut Vec<Action>) {
+        self.advance_promotion(out);
+        self.abandon_late_release();
+        let Some(tenure) = &mut self.tenure else { return };
+        if self.request.is_some() || self.now < tenure.next_write {
+            return;
+        }
+        if tenure.must_read {
+            self.send_read(out);
+            return;
+        }
+        let (index, session) = (tenure.index, tenure.session.clone());
+        let write = match tenure.step {
+            Step::Releasing => {
+                // A dead neard's last block is not known, only how far it can have come.
+                let head = self.neard.last_head.filter(|_| tenure.was_promoted);
+                let head = head.map(|(asked, head)| (bound_on_head(self.now, asked, head), true));
+                Write::Release { index, session, record: tenure.release_record(self.now, head) }
+            }
+            // It is dead or dying and cannot sign: if its death is never reported, the lease's
+            // end lets a successor in.
+            Step::Draining if matches!(self.neard.process, Process::Stopping { kill_at: None }) => {
+                return;
+            }
+            Step::Waiting | Step::Promoting { .. } | Step::Active | Step::Draining => {
+                let own = self.settings.lease_ms();
+                let record = tenure.beat_record(own, self.neard.head());
+                tenure.next_write = self.now + self.settings.beat_interval();
+                Write::Beat { index, session, record }
+            }
+        };
+        self.send_write(write, None, out);
+    }
+
+    fn advance_promotion(&mut self, out: &mut Vec<Action>) {
+        let Some(tenure) = &self.tenure else { return };
+        match tenure.step {
+            Step::Waiting if !self.neard.in_sync() => self.release("neard is not in sync"),
+            Step::Waiting => {
+                let safe_at = tenure.safe_at;
+                let may = self.neard.is_eligible()
+                    && self.now >= safe_at
+                    && tenure.head.is_met(self.now, self.neard.head())
+                    && tenure.lease.remaining(self.now) >= self.settings.lease / 2;
+                if may {
+                    self.promote(out);
+                } else if self.now >= safe_at {
+                    self.neard.hurry(self.now);
+                }
+            }
+            Step::Promoting { since } if self.now >= since + self.settings.promotion_timeout => {
+                self.drain("neard did not confirm the validator key in time", out);
+            }
+            Step::Active if self.neard.out_of_sync_for(self.now) > self.settings.sync_patience => {
+                self.drain("neard is not in sync", out);
+            }
+            Step::Promoting { .. } | Step::Active | Step::Draining | Step::Releasing => {}
+        }
+    }
+
+    fn promote(&mut self, out: &mut Vec<Action>) {
+        let Some(tenure) = &mut self.tenure else { return };
+        tenure.step = Step::Promoting { since: self.now };
+        tenure.was_promoted = true;
+        let text = format!("restarting neard with the validator key, term {}", tenure.term());
+        out.push(Action::Log(Notice::Info(text)));
+        self.terminate_neard(self.settings.promotion_stop_timeout, out);
+    }
+
+    /// Stops neard; the lock is given back once it is dead.
+    pub(super) fn drain(&mut self, why: &str, out: &mut Vec<Action>) {
+        let Some(tenure) = &mut self.tenure else { return };
+        if !tenure.is_promoted() {
+            return;
+        }
+        out.push(Action::Log(Notice::Info(format!("giving the validator key back: {why}"))));
+        tenure.step = Step::Draining;
+        why.clone_into(&mut tenure.release_reason);
+        self.terminate_neard(self.settings.stop_timeout, out);
+    }
+
+    /// Gives the lock back; neard has no key.
+    pub(super) fn release(&mut self, why: &str) {
+        if let Some(tenure) = &mut self.tenure
+            && !self.neard.keyed
+            && tenure.step != Step::Releasing
+        {
+            tenure.release(why.to_owned(), self.now);
+        }
+    }
+
+    /// The lock is gone: neard must not sign any more.
+    pub(super) fn lose(&mut self, why: &str, out: &mut Vec<Action>) {
+        if self.tenure.take().is_none() {
+            return;
+        }
+        out.push(Action::Log(Notice::Error(format!("lost the lock: {why}"))));
+        if self.neard.keyed && !self.neard.is_down() {
+            self.kill_neard(out);
+        }
+    }
+
+    /// Past the lease's end others help themselves.
+    fn abandon_late_release(&mut self) {
+        let now = self.now;
+        self.tenure.take_if(|tenure| tenure.step == Step::Releasing && !tenure.lease.covers(now));
+    }
+
+    pub(super) fn holder_write_answered(
+        &mut self,
+        write: Write,
+        sent: Time,
+        outcome: Outcome,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(tenure) = &mut self.tenure else { return };
+        if write.record().instance != tenure.record.instance || write.record().term != tenure.term()
+        {
+            return;
+        }
+        match outcome {
+            Outcome::Committed(index) => {
+                tenure.index = index;
+                if let Write::Release { record, .. } = write {
+                    let text = format!("released the lock: {}", record.reason);
+                    out.push(Action::Log(Notice::Info(text)));
+                    self.tenure = None;
+                    return;
+                }
+                tenure.record = write.record().clone();
+                tenure.lease = Lease::from_send(sent, self.settings.lease);
+                self.arm(out);
+            }
+            Outcome::Refused(Refusal::LockLost, why) => self.lose(&why, out),
+            Outcome::Refused(Refusal::Conflict | Refusal::LockDelay, _) => {
+                tenure.must_read = true;
+                tenure.next_write = self.now;
+            }
+            Outcome::Refused(Refusal::NotAllowed, _) | Outcome::Unknown(_) => {
+                tenure.must_read = true;
+                tenure.next_write = self.now + RETRY;
+            }
+        }
+    }
+
+    /// Our own write may have come through late; or the entry was damaged, which the next beat
+    /// mends. Anything else is somebody else's.
+    pub(super) fn holder_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
+        let Some(tenure) = &mut self.tenure else { return };
+        match seen {
+            Seen::Entry(Entry { index, session: Some(session), content })
+                if session == tenure.session
+                    && content.record().is_none_or(|record| {
+                        record.instance == tenure.record.instance && record.term == tenure.term()
+                    }) =>
+            {
+                tenure.index = index;
+                if let Some(record) = content.record() {
+                    tenure.record.beat = tenure.record.beat.max(record.beat);
+                }
+                tenure.must_read = false;
+                tenure.next_write = self.now;
+            }
+            Seen::Missing => self.lose("the election key was deleted", out),
+            Seen::Entry(_) => self.lose("the election key was taken or overwritten", out),
+        }
+    }
+
+    fn arm(&mut self, out: &mut Vec<Action>) {
+        let Some(tenure) = &self.tenure else { return };
+        let kill_at = tenure.kill_at(self.settings.kill_margin);
+        if self.neard.keyed && self.armed.is_none_or(|armed| armed < kill_at) {
+            self.armed = Some(kill_at);
+            out.push(Action::ArmGuard(kill_at));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the machine knows about its neard process.
+
+use std::time::Duration;
+
+use super::{NeardStatus, Time};
+
+/// Waits between restarts of a neard that keeps crashing.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// A neard that ran for so long has not crashed "again".
+const STEADY_AFTER: Duration = Duration::from_secs(60);
+/// How often a neard is asked that is expected to answer or to reach a height any moment.
+pub(super) const EAGER_STATUS_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Process {
+    Down {
+        start_at: Time,
+    },
+    /// Spawned; `/status` has not answered yet.
+    Starting {
+        since: Time,
+    },
+    Up {
+        since: Time,
+    },
+    /// SIGTERM is sent; SIGKILL follows at `kill_at`, unless it is sent already (`None`).
+    Stopping {
+        kill_at: Option<Time>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Neard {
+    pub process: Process,
+    /// The process was started with the validator key: until it is reaped it may sign.
+    pub keyed: bool,
+    /// The newest answer of `/status` of this process.
+    pub status: Option<NeardStatus>,
+    /// The highest head that `/status` told, and when it was asked for.
+    pub last_head: Option<(Time, u64)>,
+    /// Failed `/status` since the last good one.
+    pub failures: u32,
+    /// The question that an answer is awaited for.
+    asked: Option<(u64, Time)>,
+    next_id: u64,
+    next_ask: Time,
+    out_of_sync_since: Option<Time>,
+    /// Some neard of this kneard has answered `/status` once.
+    pub has_answered: bool,
+    pub failed_starts: u32,
+    backoff: Option<Duration>,
+}
+
+impl Neard {
+    pub fn new(now: Time) -> Self {
+        Neard {
+            process: Process::Down { start_at: now },
+            keyed: false,
+            status: None,
+            last_head: None,
+            failures: 0,
+            asked: None,
+            next_id: 0,
+            next_ask: now,
+            out_of_sync_since: None,
+            has_answered: false,
+            failed_starts: 0,
+            backoff: None,
+        }
+    }
+
+    pub fn is_down(&self) -> bool {
+        matches!(self.process, Process::Down { .. })
+    }
+
+    pub fn is_up(&self) -> bool {
+        matches!(self.process, Process::Up { .. })
+    }
+
+    pub fn head(&self) -> Option<u64> {
+        self.last_head.map(|(_, head)| head)
+    }
+
+    /// In sync by its newest answer.
+    pub fn in_sync(&self) -> bool {
+        self.is_up() && self.status.as_ref().is_some_and(|status| !status.syncing)
+    }
+
+    /// In sync, and the last question was answered.
+    pub fn is_eligible(&self) -> bool {
+        self.in_sync() && self.failures == 0 && !self.keyed
+    }
+
+    pub fn out_of_sync_for(&self, now: Time) -> Duration {
+        self.out_of_sync_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// A process is being spawned.
+    pub fn starts(&mut self, now: Time, keyed: bool) {
+        self.process = Process::Starting { since: now };
+        self.keyed = keyed;
+        self.status = None;
+        self.failures = 0;
+        self.asked = None;
+        self.next_ask = now;
+        self.out_of_sync_since = None;
+    }
+
+    /// The process is reaped. Returns whether it had been asked to stop.
+    pub fn exited(&mut self, now: Time) -> bool {
+        let asked_to = matches!(self.process, Process::Stopping { .. });
+        let backoff = match self.process {
+            Process::Starting { .. } => {
+                self.failed_starts += 1;
+                Some(self.next_backoff())
+            }
+            Process::Up { since } if now.since(since) < STEADY_AFTER => Some(self.next_backoff()),
+            _ => None,
+        };
+        // The first crash after a steady time costs no wait.
+        let wait = if asked_to { None } else { self.backoff.and(backoff) };
+        if !asked_to {
+            self.backoff = backoff;
+        }
+        self.process = Process::Down { start_at: now + wait.unwrap_or_default() };
+        self.keyed = false;
+        self.status = None;
+        self.asked = None;
+        asked_to
+    }
+
+    fn next_backoff(&self) -> Duration {
+        self.backoff.map_or(FIRST_BACKOFF, |last| (last * 2).min(LONGEST_BACKOFF))
+    }
+
+    /// Takes in an answer; false when it answers an older question, of another process perhaps.
+    pub fn answered(&mut self, now: Time, id: u64, answer: Option<&NeardStatus>) -> bool {
+        let Some((_, asked)) = self.asked.take_if(|(asked, _)| *asked == id) else {
+            return false;
+        };
+        match answer {
+            Some(status) => self.is_alive(now, asked, status),
+            // Before its first answer it is starting, which may take long: RocksDB replays its log.
+            None if self.is_up() => self.failures += 1,
+            None => {}
+        }
+        true
+    }
+
+    fn is_alive(&mut self, now: Time, asked: Time, status: &NeardStatus) {
+        if let Process::Starting { .. } = self.process {
+            self.process = Process::Up { since: now };
+        }
+        self.has_answered = true;
+        self.failed_starts = 0;
+        self.failures = 0;
+        if status.syncing {
+            self.out_of_sync_since.get_or_insert(now);
+        } else {
+            self.out_of_sync_since = None;
+        }
+        if self.head().is_none_or(|head| head <= status.head) {
+            self.last_head = Some((asked, status.head));
+        }
+        self.status = Some(status.clone());
+    }
+
+    /// When `/status` is to be asked next; `None` while an answer is awaited or nobody would give
+    /// one.
+    pub fn next_ask(&self) -> Option<Time> {
+        let listening = matches!(self.process, Process::Starting { .. } | Process::Up { .. });
+        (listening && self.asked.is_none()).then_some(self.next_ask)
+    }
+
+    /// A question is sent; returns its number.
+    pub fn ask(&mut self, now: Time, interval: Duration) -> u64 {
+        self.next_id += 1;
+        self.asked = Some((self.next_id, now));
+        self.next_ask = now + interval;
+        self.next_id
+    }
+
+    /// Somebody waits for the next answer: ask soon.
+    pub fn hurry(&mut self, now: Time) {
+        self.next_ask = self.next_ask.min(now + EAGER_STATUS_INTERVAL);
+    }
+}

@@ -1,0 +1,123 @@
+//! Holding the lock: the lease, what has to be waited for, and how far the promotion is.
+
+use std::time::Duration;
+
+use super::{Lease, Record, RecordState, SessionId, Time};
+
+/// How far a holder has come.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The lock is held; the predecessor may not be done, or this node's head lags.
+    Waiting,
+    /// neard is being restarted with the key, or has not confirmed it yet.
+    Promoting { since: Time },
+    /// neard has confirmed the key.
+    Active,
+    /// neard is being stopped; the lease is renewed until it is dead.
+    Draining,
+    /// neard has no key (any more); the lock is being given back.
+    Releasing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Tenure {
+    pub session: SessionId,
+    /// ModifyIndex of our last write, which the next one checks.
+    pub index: u64,
+    /// Our last record.
+    pub record: Record,
+    /// From the last write that certainly succeeded.
+    pub lease: Lease,
+    /// When everyone before us is certainly done.
+    pub safe_at: Time,
+    pub head: HeadRule,
+    pub next_write: Time,
+    /// What the last write did is unknown, or it was refused: read before writing again.
+    pub must_read: bool,
+    pub step: Step,
+    /// neard was given the key in this tenure, or was about to be.
+    pub was_promoted: bool,
+    /// Why the lock is given back.
+    pub release_reason: String,
+}
+
+/// Not before our head has reached the predecessor's last one, so that nothing is signed twice,
+/// but not for ever either: a block that nobody else has got cannot be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct HeadRule {
+    pub height: u64,
+    pub until: Time,
+}
+
+impl HeadRule {
+    pub fn is_met(&self, now: Time, head: Option<u64>) -> bool {
+        head.is_some_and(|head| head >= self.height) || now >= self.until
+    }
+}
+
+impl Tenure {
+    pub fn term(&self) -> u64 {
+        self.record.term
+    }
+
+    /// Starts to give the lock back. The caller has made sure that neard has no key.
+    pub fn release(&mut self, why: String, now: Time) {
+        self.step = Step::Releasing;
+        if self.release_reason.is_empty() {
+            self.release_reason = why;
+        }
+        self.next_write = now;
+    }
+
+    /// neard was or is being given the key.
+    pub fn is_promoted(&self) -> bool {
+        matches!(self.step, Step::Promoting { .. } | Step::Active)
+    }
+
+    /// The next renewal's record.
+    pub fn beat_record(&self, own_lease_ms: u64, head: Option<u64>) -> Record {
+        let mut record = self.record.next();
+        if self.step == Step::Active {
+            record.state = RecordState::Active;
+            record.lease_ms = own_lease_ms;
+            record.head = head.unwrap_or(record.head);
+            record.head_is_bound = false;
+        }
+        record
+    }
+
+    /// The record that gives the lock back. It says "released", which lets the successor in at
+    /// once, only when nobody before us can sign either; otherwise the successor has to wait as
+    /// we would have had to.
+    pub fn release_record(&self, now: Time, head: Option<(u64, bool)>) -> Record {
+        let mut record = self.record.next();
+        record.reason.clone_from(&self.release_reason);
+        if now >= self.safe_at {
+            record.state = RecordState::Released;
+        }
+        if let Some((height, is_bound)) = head
+            && height >= record.head
+        {
+            record.head = height;
+            record.head_is_bound = is_bound;
+        }
+        record
+    }
+
+    /// The guard's deadline by the newest lease.
+    pub fn kill_at(&self, kill_margin: Duration) -> Time {
+        self.lease.kill_at(kill_margin)
+    }
+}
+
+/// The shortest time between two blocks that any NEAR chain is configured for (nearcore
+/// `core/chain-configs`: `min_block_production_delay`, 600 ms on mainnet, 100 ms in its tests).
+/// Shorter is the safe side: it makes the bound higher.
+const SHORTEST_BLOCK_TIME: Duration = Duration::from_millis(100);
+
+/// The highest height that a neard can have signed at by `now`, whose head was `head` when
+/// `/status` was asked at `asked`.
+pub(super) fn bound_on_head(now: Time, asked: Time, head: u64) -> u64 {
+    let blocks = now.since(asked).as_nanos().div_ceil(SHORTEST_BLOCK_TIME.as_nanos());
+    head.saturating_add(u64::try_from(blocks).unwrap_or(u64::MAX)).saturating_add(1)
+}

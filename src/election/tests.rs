@@ -1,0 +1,1 @@
+//! The protocol's specification, as tests: a state and an event, and the exact actions.

@@ -1,0 +1,95 @@
+//! What a candidate knows of the election key, and since when.
+
+use std::time::Duration;
+
+use super::lease::done_at;
+use super::{Content, Entry, Mark, Record, RecordState, Seen, SessionId, Time};
+
+/// The newest sight of the key. Only the newest: a record that comes back after another one was
+/// seen (a restored snapshot) counts as first seen when it came back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct View {
+    seen: Seen,
+    /// When this node first saw what is there now.
+    first_seen: Time,
+    /// For an unknown holder: the longest lease that any node publishes, once read.
+    longest_lease: Option<Duration>,
+}
+
+impl View {
+    pub fn new(now: Time, seen: Seen) -> Self {
+        View { seen, first_seen: now, longest_lease: None }
+    }
+
+    /// Takes in a new sight. The first sight of a record stays, whatever its ModifyIndex and lock
+    /// did since: when Consul frees a lock it writes the entry, but not the record.
+    pub fn observe(&mut self, now: Time, seen: Seen) {
+        if mark(&self.seen) == mark(&seen) {
+            self.seen = seen;
+        } else {
+            *self = View::new(now, seen);
+        }
+    }
+
+    pub fn record(&self) -> Option<&Record> {
+        record(&self.seen)
+    }
+
+    /// The lock's holder, if any.
+    pub fn session(&self) -> Option<&SessionId> {
+        match &self.seen {
+            Seen::Missing => None,
+            Seen::Entry(entry) => entry.session.as_ref(),
+        }
+    }
+
+    /// ModifyIndex of the entry, `None` when there is none.
+    pub fn index(&self) -> Option<u64> {
+        match &self.seen {
+            Seen::Missing => None,
+            Seen::Entry(entry) => Some(entry.index),
+        }
+    }
+
+    pub fn first_seen(&self) -> Time {
+        self.first_seen
+    }
+
+    /// The holder is unknown and nobody has read yet how long its lease may be.
+    pub fn needs_leases(&self) -> bool {
+        self.record().is_none() && self.longest_lease.is_none()
+    }
+
+    pub fn set_longest_lease(&mut self, longest: Duration) {
+        self.longest_lease = Some(longest);
+    }
+
+    /// For how long from its first sight the record's writer, or those before it, may sign.
+    /// `None`: not known yet.
+    pub fn granted(&self, own: Duration) -> Option<Duration> {
+        match self.record() {
+            Some(record) => Some(record.lease()),
+            None => self.longest_lease.map(|longest| longest.max(own)),
+        }
+    }
+
+    /// When every earlier holder is certainly done. `None`: not known yet.
+    pub fn safe_at(&self, own: Duration) -> Option<Time> {
+        match self.record() {
+            Some(record) if record.state == RecordState::Released => Some(self.first_seen),
+            _ => Some(done_at(self.first_seen, self.granted(own)?)),
+        }
+    }
+}
+
+fn record(seen: &Seen) -> Option<&Record> {
+    match seen {
+        Seen::Entry(Entry { content: Content::Record(record), .. }) => Some(record),
+        Seen::Entry(_) | Seen::Missing => None,
+    }
+}
+
+/// A missing and an unreadable entry are the same unknown holder.
+fn mark(seen: &Seen) -> Option<Mark> {
+    record(seen).map(Record::mark)
+}
