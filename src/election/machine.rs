@@ -92,6 +92,8 @@ pub struct Machine {
     /// When the guard kills a neard that has the key.
     armed: Option<Time>,
     stopping: bool,
+    /// What the exit at the end of stopping will say.
+    exit_reason: ExitReason,
     exited: bool,
     /// The state that was last reported.
     reported: State,
@@ -141,6 +143,7 @@ impl Machine {
             watching: false,
             armed: None,
             stopping: false,
+            exit_reason: ExitReason::Stopped,
             exited: false,
             reported: State::Startup,
             complaint: None,
@@ -353,10 +356,5 @@ impl Machine {
             let at = out.len() - usize::from(last);
             out.insert(at, Action::Changed(Transition { from, to }));
         }
-    }
-
-    fn exit(&mut self, reason: ExitReason, out: &mut Vec<Action>) {
-        self.exited = true;
-        out.push(Action::Exit(reason));
     }
 }

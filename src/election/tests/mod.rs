@@ -3,3 +3,4 @@
 mod first_start;
 mod harness;
 mod holder;
+mod neard;
