@@ -12,8 +12,8 @@ use super::session::Session;
 use super::tenure::{HeadRule, Tenure};
 use super::view::View;
 use super::{
-    Action, Event, ExitReason, Notice, Outcome, Record, Seen, Settings, Step, Time, Transition,
-    Write,
+    Action, Event, ExitReason, Notice, Outcome, Record, Seen, SessionId, Settings, Step, Time,
+    Transition, Write,
 };
 
 /// How soon a request to Consul that failed is repeated while it matters.
@@ -79,8 +79,10 @@ pub struct Machine {
     tenure: Option<Tenure>,
     /// The one request on the election key that is under way.
     request: Option<Request>,
-    /// An attempt at the lock whose outcome is unknown.
+    /// An attempt at the lock that may have come through.
     unknown_claim: Option<Claim>,
+    /// How many attempts at the lock were sent; any of them may still be under way.
+    claims_sent: u64,
     /// The view is known to be out of date.
     must_refresh: bool,
     next_id: u64,
@@ -121,6 +123,7 @@ enum What {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Claim {
     sent: Time,
+    session: SessionId,
     record: Record,
     safe_at: Time,
     head: HeadRule,
@@ -135,6 +138,7 @@ impl Machine {
             tenure: None,
             request: None,
             unknown_claim: None,
+            claims_sent: 0,
             must_refresh: false,
             next_id: 0,
             highest_term: 0,
@@ -211,14 +215,14 @@ impl Machine {
     }
 
     /// The session that held the lock when last seen.
-    pub fn lock_holder(&self) -> Option<&super::SessionId> {
+    pub fn lock_holder(&self) -> Option<&SessionId> {
         match &self.tenure {
             Some(tenure) => Some(&tenure.session),
             None => self.view.as_ref()?.session(),
         }
     }
 
-    pub fn session(&self) -> Option<&super::SessionId> {
+    pub fn session(&self) -> Option<&SessionId> {
         self.session.id()
     }
 

@@ -59,7 +59,7 @@ impl Machine {
         {
             return;
         }
-        if self.unknown_claim.is_some() || self.must_refresh {
+        if self.must_refresh {
             self.send_read(out);
             return;
         }
@@ -75,6 +75,7 @@ impl Machine {
             return;
         }
         if let Some((write, claim)) = self.claim(view, session.clone()) {
+            self.claims_sent += 1;
             self.send_write(write, Some(claim), out);
         }
     }
@@ -97,7 +98,13 @@ impl Machine {
         let safe_at = view.safe_at(self.settings.lease)?;
         let is_safe = self.now >= safe_at;
         let (record, head) = self.claim_record(view, safe_at)?;
-        let claim = Claim { sent: self.now, record: record.clone(), safe_at, head };
+        let claim = Claim {
+            sent: self.now,
+            session: session.clone(),
+            record: record.clone(),
+            safe_at,
+            head,
+        };
         let write = match (view.session(), view.index()) {
             (None, index) => Write::Acquire { index, session, record },
             (Some(from), Some(index)) if is_safe => {
@@ -126,6 +133,9 @@ impl Machine {
             if released { settings.lease_ms() } else { settings.lease_ms().max(granted_ms) };
         record.head = previous.map_or(0, |record| record.head);
         record.head_is_bound = previous.is_some_and(|record| record.head_is_bound);
+        // No two attempts write the same record: what is read later tells which one came through,
+        // and so from which sending the lease counts.
+        record.beat = self.claims_sent;
         record.reason = match previous {
             None => "the election key was missing or unreadable".to_owned(),
             Some(previous) if released => {
@@ -149,22 +159,29 @@ impl Machine {
         match outcome {
             Outcome::Committed(index) => self.take_office(claim, index, out),
             Outcome::Refused(Refusal::Conflict, _) => {
-                self.must_refresh = true;
+                self.doubt_claim(claim);
                 self.retry_at = self.now;
             }
             Outcome::Refused(Refusal::LockLost, _) => {
                 // Another's lock, or our session is gone.
                 self.doubt_session();
-                self.must_refresh = true;
+                self.doubt_claim(claim);
                 self.retry_at = self.now + RETRY;
             }
             Outcome::Refused(Refusal::LockDelay, _) => self.retry_at = self.now + RETRY,
             Outcome::Refused(Refusal::NotAllowed, _) => self.retry_at = self.now + SLOW_RETRY,
             Outcome::Unknown(_) => {
-                self.unknown_claim = Some(claim);
+                self.doubt_claim(claim);
                 self.retry_at = self.now + RETRY;
             }
         }
+    }
+
+    /// Read before the next attempt. A refused request is doubted too: if it was doubled on its
+    /// way, the copy that was not answered may have been the one that came through.
+    fn doubt_claim(&mut self, claim: Claim) {
+        self.unknown_claim = Some(claim);
+        self.must_refresh = true;
     }
 
     pub(super) fn candidate_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
@@ -172,7 +189,7 @@ impl Machine {
         let claim = self.unknown_claim.take();
         if let (Some(claim), Seen::Entry(Entry { index, session: Some(session), content })) =
             (claim, &seen)
-            && Some(session) == self.session.id()
+            && *session == claim.session
             && content.record().is_some_and(|record| record.mark() == claim.record.mark())
         {
             self.take_office(claim, *index, out);
@@ -182,12 +199,16 @@ impl Machine {
     }
 
     fn take_office(&mut self, claim: Claim, index: u64, out: &mut Vec<Action>) {
-        let Some(session) = self.session.id().cloned() else { return };
+        if self.session.id() != Some(&claim.session) {
+            // The lock went with the session that it was taken with.
+            self.must_refresh = true;
+            return;
+        }
         let text = format!("took the lock, term {}: {}", claim.record.term, claim.record.reason);
         out.push(Action::Log(Notice::Info(text)));
         self.highest_term = self.highest_term.max(claim.record.term);
         self.tenure = Some(Tenure {
-            session,
+            session: claim.session,
             index,
             record: claim.record,
             lease: Lease::from_send(claim.sent, self.settings.lease),

@@ -215,6 +215,9 @@ impl Machine {
         result: Result<SessionId, String>,
         out: &mut Vec<Action>,
     ) {
+        if self.session != Session::Creating {
+            return;
+        }
         match result {
             Ok(id) => {
                 self.consul_answers(out);
@@ -230,7 +233,9 @@ impl Machine {
 
     pub(super) fn session_renewed(&mut self, result: Result<bool, String>, out: &mut Vec<Action>) {
         let Session::Live { renew_at, renewing, .. } = &mut self.session else { return };
-        *renewing = false;
+        if !std::mem::take(renewing) {
+            return;
+        }
         match result {
             Ok(true) => {
                 *renew_at = self.now + self.settings.session_renew_interval();

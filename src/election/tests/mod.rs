@@ -1,6 +1,8 @@
 //! The protocol's specification, as tests: a state and an event, and the exact actions.
 
+mod candidate;
 mod first_start;
 mod harness;
 mod holder;
 mod neard;
+mod session;
