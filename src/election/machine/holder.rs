@@ -10,7 +10,9 @@ impl Machine {
         let Some(tenure) = &self.tenure else { return Vec::new() };
         let step = match tenure.step {
             Step::Waiting => vec![Some(tenure.safe_at), Some(tenure.head.until)],
-            Step::Promoting { since } => vec![Some(since + self.settings.promotion_timeout)],
+            Step::Promoting { since } => {
+                vec![Some(since + self.settings.promotion_timeout), Some(tenure.lease.expires())]
+            }
             Step::Releasing => vec![Some(tenure.lease.expires())],
             Step::Active | Step::Draining => Vec::new(),
         };
@@ -67,6 +69,9 @@ impl Machine {
                     self.neard.hurry(self.now);
                 }
             }
+            Step::Promoting { .. } if self.neard.is_down() && !tenure.lease.covers(self.now) => {
+                self.release("the lease ended before neard could be started with the key");
+            }
             Step::Promoting { since } if self.now >= since + self.settings.promotion_timeout => {
                 self.drain("neard did not confirm the validator key in time", out);
             }
@@ -86,10 +91,13 @@ impl Machine {
         self.terminate_neard(self.settings.promotion_stop_timeout, out);
     }
 
-    /// Stops neard; the lock is given back once it is dead.
+    /// Stops neard; the lock is given back once it is dead, or at once if it has no key yet.
     pub(super) fn drain(&mut self, why: &str, out: &mut Vec<Action>) {
-        let Some(tenure) = &mut self.tenure else { return };
-        if !tenure.is_promoted() {
+        let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.is_promoted()) else {
+            return;
+        };
+        if !self.neard.keyed {
+            self.release(why);
             return;
         }
         out.push(Action::Log(Notice::Info(format!("giving the validator key back: {why}"))));

@@ -5,4 +5,5 @@ mod first_start;
 mod harness;
 mod holder;
 mod neard;
+mod promotion;
 mod session;
