@@ -3,7 +3,9 @@
 use super::{Machine, RETRY};
 use crate::election::neard::Process;
 use crate::election::tenure::bound_on_head;
-use crate::election::{Action, Entry, Lease, Notice, Outcome, Refusal, Seen, Step, Time, Write};
+use crate::election::{
+    Action, Entry, Lease, Notice, Outcome, Record, Refusal, Seen, Step, Time, Write,
+};
 
 impl Machine {
     pub(super) fn holder_timeouts(&self) -> Vec<Option<Time>> {
@@ -127,6 +129,13 @@ impl Machine {
         }
     }
 
+    fn released(&mut self, out: &mut Vec<Action>) {
+        if let Some(tenure) = self.tenure.take() {
+            let text = format!("released the lock: {}", tenure.release_reason);
+            out.push(Action::Log(Notice::Info(text)));
+        }
+    }
+
     /// Past the lease's end others help themselves.
     fn abandon_late_release(&mut self) {
         let now = self.now;
@@ -148,10 +157,8 @@ impl Machine {
         match outcome {
             Outcome::Committed(index) => {
                 tenure.index = index;
-                if let Write::Release { record, .. } = write {
-                    let text = format!("released the lock: {}", record.reason);
-                    out.push(Action::Log(Notice::Info(text)));
-                    self.tenure = None;
+                if let Write::Release { .. } = write {
+                    self.released(out);
                     return;
                 }
                 tenure.record = write.record().clone();
@@ -174,12 +181,17 @@ impl Machine {
     /// mends. Anything else is somebody else's.
     pub(super) fn holder_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
         let Some(tenure) = &mut self.tenure else { return };
+        let is_ours = |record: &Record| {
+            record.instance == tenure.record.instance && record.term == tenure.term()
+        };
         match seen {
+            Seen::Entry(Entry { session: None, content, .. })
+                if tenure.step == Step::Releasing && content.record().is_some_and(is_ours) =>
+            {
+                self.released(out);
+            }
             Seen::Entry(Entry { index, session: Some(session), content })
-                if session == tenure.session
-                    && content.record().is_none_or(|record| {
-                        record.instance == tenure.record.instance && record.term == tenure.term()
-                    }) =>
+                if session == tenure.session && content.record().is_none_or(is_ours) =>
             {
                 tenure.index = index;
                 if let Some(record) = content.record() {

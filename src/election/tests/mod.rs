@@ -6,4 +6,5 @@ mod harness;
 mod holder;
 mod neard;
 mod promotion;
+mod release;
 mod session;
