@@ -8,3 +8,4 @@ mod neard;
 mod promotion;
 mod release;
 mod session;
+mod units;
