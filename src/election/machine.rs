@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::neard::Neard;
 use super::session::Session;
 use super::tenure::{HeadRule, Tenure};
-use super::view::View;
+use super::view::{Past, View};
 use super::{
     Action, Event, ExitReason, Notice, Outcome, Record, Seen, SessionId, Settings, Step, Time,
     Transition, Write,
@@ -87,6 +87,7 @@ pub struct Machine {
     must_refresh: bool,
     next_id: u64,
     highest_term: u64,
+    past: Past,
     /// A candidate asks nothing of Consul before this.
     retry_at: Time,
     asking_leases: bool,
@@ -142,6 +143,7 @@ impl Machine {
             must_refresh: false,
             next_id: 0,
             highest_term: 0,
+            past: Past::new(settings.lease, now),
             retry_at: now,
             asking_leases: false,
             watching: false,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Claim, Machine, RETRY, SLOW_RETRY};
+use crate::election::lease::millis;
 use crate::election::tenure::{HeadRule, Tenure};
 use crate::election::view::View;
 use crate::election::{
@@ -15,8 +16,14 @@ impl Machine {
         if self.tenure.is_some() {
             return Vec::new();
         }
-        let safe_at = self.view.as_ref().and_then(|view| view.safe_at(self.settings.lease));
+        let safe_at = self.view.as_ref().and_then(|view| self.safe_at(view));
         vec![Some(self.retry_at), safe_at]
+    }
+
+    /// When every earlier holder is certainly done. `None`: not known yet.
+    fn safe_at(&self, view: &View) -> Option<Time> {
+        let safe_at = view.safe_at(self.past.longest_lease())?;
+        Some(safe_at.max(self.past.forgotten_until()))
     }
 
     pub(super) fn watched(&mut self, seen: Seen) {
@@ -29,6 +36,7 @@ impl Machine {
         }
         if let Some(record) = self.view.as_ref().and_then(View::record) {
             self.highest_term = self.highest_term.max(record.term);
+            self.past.observe(self.now, record);
         }
     }
 
@@ -95,7 +103,7 @@ impl Machine {
     }
 
     fn claim(&self, view: &View, session: SessionId) -> Option<(Write, Claim)> {
-        let safe_at = view.safe_at(self.settings.lease)?;
+        let safe_at = self.safe_at(view)?;
         let is_safe = self.now >= safe_at;
         let (record, head) = self.claim_record(view, safe_at)?;
         let claim = Claim {
@@ -125,12 +133,17 @@ impl Machine {
             &settings.hostname,
             self.highest_term.saturating_add(1),
         );
-        let granted = view.granted(settings.lease)?;
-        let granted_ms = u64::try_from(granted.as_millis()).unwrap_or(u64::MAX);
+        let granted = view.granted(self.past.longest_lease())?;
         let previous = view.record();
         let released = previous.is_some_and(|record| record.state == RecordState::Released);
-        record.lease_ms =
-            if released { settings.lease_ms() } else { settings.lease_ms().max(granted_ms) };
+        // Until all are done others have to wait as long as this node.
+        record.lease_ms = if self.now < self.past.forgotten_until() {
+            millis(granted.max(self.past.longest_lease()))
+        } else if released {
+            settings.lease_ms()
+        } else {
+            settings.lease_ms().max(millis(granted))
+        };
         record.head = previous.map_or(0, |record| record.head);
         record.head_is_bound = previous.is_some_and(|record| record.head_is_bound);
         // No two attempts write the same record: what is read later tells which one came through,
@@ -207,6 +220,7 @@ impl Machine {
         let text = format!("took the lock, term {}: {}", claim.record.term, claim.record.reason);
         out.push(Action::Log(Notice::Info(text)));
         self.highest_term = self.highest_term.max(claim.record.term);
+        self.past.observe(self.now, &claim.record);
         self.tenure = Some(Tenure {
             session: claim.session,
             index,

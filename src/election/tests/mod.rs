@@ -8,4 +8,5 @@ mod neard;
 mod promotion;
 mod release;
 mod session;
+mod sights;
 mod units;
