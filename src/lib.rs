@@ -8,6 +8,9 @@
 pub mod consul;
 pub mod control;
 pub mod election;
+pub mod exporter;
 pub mod localnet;
+pub mod logging;
 pub mod neard;
+pub mod settings;
 pub mod supervisor;
