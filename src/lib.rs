@@ -5,6 +5,7 @@
 //! [`consul`], [`neard`] → [`election`], which is pure and imports nothing of the others.
 #![deny(unsafe_code)]
 
+mod atomic_file;
 pub mod consul;
 pub mod control;
 pub mod election;

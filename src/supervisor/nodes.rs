@@ -19,14 +19,13 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Runs until it is dropped.
 pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<Snapshot>) {
     let mut twin = Twin::default();
-    let mut published: Option<(State, SessionId)> = None;
     loop {
         let (state, session, report) = {
             let now = snapshot.borrow_and_update();
             (now.state, now.session.clone(), now.report.clone())
         };
         let started = Instant::now();
-        published = match session {
+        let published: Option<(State, SessionId)> = match session {
             Some(session) => match put(&client, &keys, &session, &report, &mut twin).await {
                 Ok(()) => Some((state, session)),
                 // What matters to the election reports its own failures.

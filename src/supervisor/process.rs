@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use super::runtime_file::NeardProcess;
 use crate::election::{Event, NeardStatus, Role, SignKey, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
-use crate::neard::home::{Home, HomeRole};
+use crate::neard::home::{self, Home};
 use crate::neard::home_lock::HomeLock;
 use crate::neard::keys::PublicKey;
 use crate::neard::rpc::Rpc;
@@ -26,8 +26,8 @@ pub struct NeardOptions {
     pub binary: PathBuf,
     pub boot_nodes: Option<String>,
     pub release_args: Vec<OsString>,
-    pub standby: HomeRole,
-    pub validator: HomeRole,
+    pub standby: home::Role,
+    pub validator: home::Role,
     pub validator_public_key: PublicKey,
 }
 

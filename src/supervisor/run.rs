@@ -19,7 +19,7 @@ use crate::control;
 use crate::election::{Action, Event, ExitReason, Machine, Notice, SessionId, Time};
 use crate::exporter;
 use crate::neard::boot_clock;
-use crate::neard::home::{Home, HomeError, HomeRole};
+use crate::neard::home::{self, Home, HomeError};
 use crate::neard::keys::{KeyError, KeyFile, KeyKind};
 use crate::settings::Settings;
 
@@ -60,9 +60,9 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             RunError::Key(_) | RunError::Consul(_) | RunError::Account { .. } => 2,
-            RunError::Home(error) if !error.is_locked() => 2,
-            RunError::Home(_)
-            | RunError::Exporter { .. }
+            RunError::Home(HomeError::Locked { .. }) => 1,
+            RunError::Home(_) => 2,
+            RunError::Exporter { .. }
             | RunError::Control { .. }
             | RunError::RuntimeDir { .. }
             | RunError::NeardDoesNotStart(_)
@@ -80,6 +80,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (options, account) = neard_options(&settings)?;
     let client = Client::new(settings.consul.clone()).map_err(RunError::Consul)?;
     let home = Home::open(&settings.neard_home)?;
+    home.check(&options.standby)?;
+    home.check(&options.validator)?;
+    home.rpc_addr()?;
     let lock = home.lock(HOME_LOCK_WAIT).await?;
 
     let exporter = TcpListener::bind(settings.exporter_address).await.map_err(|error| {
@@ -139,13 +142,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 /// Reads the keys and works out what neard is started with.
 fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
     let load = |path: &PathBuf, kind| KeyFile::load(path, kind, settings.allow_readable_keys);
-    let validator_key = load(&settings.validator_key, KeyKind::Validator)?;
+    let validator_key = load(&settings.validator_key, KeyKind::ValidatorKey)?;
     let node_key = |path: &Option<PathBuf>| {
-        path.as_ref().map(|path| load(path, KeyKind::Node)).transpose()
+        path.as_ref().map(|path| load(path, KeyKind::NodeKey)).transpose()
     };
     let validator_node_key = node_key(&settings.validator_node_key)?;
     let voter_node_key = node_key(&settings.voter_node_key)?;
-    let account = validator_key.account_id.clone().unwrap_or_default();
+    let account = validator_key.account_id.as_ref().map(|account| account.as_str().to_owned());
+    let account = account.unwrap_or_default();
     if let Some(flag) = settings.account_id.as_ref().filter(|flag| **flag != account) {
         return Err(RunError::Account {
             flag: flag.clone(),
@@ -153,6 +157,7 @@ fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError
             key: account,
         });
     }
+    let path = |key: Option<&KeyFile>| key.map(|key| key.path.clone());
     let options = NeardOptions {
         binary: settings.neard_binary.clone(),
         boot_nodes: settings.boot_nodes.clone(),
@@ -161,19 +166,19 @@ fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError
             "--runtime-dir".into(),
             settings.runtime_dir.clone().into(),
         ],
-        validator_public_key: validator_key.public_key.clone(),
-        standby: HomeRole::Standby {
-            node_key: voter_node_key.clone(),
+        standby: home::Role::Standby {
+            validator_key: validator_key.path.clone(),
+            node_key: path(voter_node_key.as_ref()),
             network_addr: settings.voter_network_addr,
-            public_address: settings.public_address,
         },
-        validator: HomeRole::Validator {
+        validator: home::Role::Validator {
+            validator_key: validator_key.path.clone(),
             // Without a node key of its own the validator keeps the standby's identity.
-            node_key: validator_node_key.or(voter_node_key),
-            validator_key,
+            node_key: path(validator_node_key.as_ref().or(voter_node_key.as_ref())),
             network_addr: settings.validator_network_addr,
             public_address: settings.public_address,
         },
+        validator_public_key: validator_key.public_key,
     };
     Ok((options, account))
 }
@@ -204,6 +209,14 @@ struct Supervisor {
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
     publishing: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// What ends one wait of the loop.
+enum News {
+    Event(Event),
+    FromGuard(FromGuard),
+    ReloadToken(&'static str),
+    Ping,
 }
 
 struct Signals {
@@ -241,16 +254,23 @@ impl Supervisor {
                 }
                 self.publish_snapshot();
             }
-            event = tokio::select! {
+            let timeout = self.until_timeout();
+            let news = tokio::select! {
                 biased;
-                from_guard = self.process.from_guard() => self.from_guard(from_guard),
-                Some(event) = inbox.recv() => Some(event),
-                () = sleep(self.until_timeout()) => Some(Event::Tick),
-                _ = signals.terminate.recv() => Some(Event::Stop("SIGTERM".to_owned())),
-                _ = signals.interrupt.recv() => Some(Event::Stop("SIGINT".to_owned())),
-                _ = signals.hangup.recv() => self.reload_token("SIGHUP"),
-                _ = signals.user.recv() => self.reload_token("SIGUSR1"),
-                _ = pings.tick() => self.process.ping(),
+                from_guard = self.process.from_guard() => News::FromGuard(from_guard),
+                Some(event) = inbox.recv() => News::Event(event),
+                () = sleep(timeout) => News::Event(Event::Tick),
+                _ = signals.terminate.recv() => News::Event(Event::Stop("SIGTERM".to_owned())),
+                _ = signals.interrupt.recv() => News::Event(Event::Stop("SIGINT".to_owned())),
+                _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
+                _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
+                _ = pings.tick() => News::Ping,
+            };
+            event = match news {
+                News::Event(event) => Some(event),
+                News::FromGuard(from_guard) => self.from_guard(from_guard),
+                News::ReloadToken(signal) => self.reload_token(signal),
+                News::Ping => self.process.ping(),
             };
         }
     }
@@ -310,7 +330,7 @@ impl Supervisor {
             &self.machine,
             self.process.pid(),
             self.process.restarts(),
-            self.process.version(),
+            self.process.version.as_deref(),
         );
         if snapshot.session != self.runtime_file.session {
             self.set_session(snapshot.session.clone());

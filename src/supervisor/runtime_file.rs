@@ -62,7 +62,7 @@ impl RuntimeFile {
     /// What the file system says; the old file is then still there.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self)?;
-        crate::neard::atomic::write(&Self::path(dir), &text, 0o600)
+        crate::atomic_file::write(&Self::path(dir), &text, 0o600)
     }
 
     pub fn remove(dir: &Path) {
