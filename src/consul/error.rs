@@ -83,6 +83,40 @@ impl Error {
         self.kind == Kind::InvalidSession || self.refused_for(&Refusal::InvalidSession)
     }
 }
+
+/// A failure of one attempt, before it is known at which address.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) what: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self { kind, what: what.into() }
+    }
+
+    pub(super) fn unknown(what: impl Into<String>) -> Self {
+        Self::new(Kind::Unknown, what)
+    }
+
+    pub(super) fn at(self, address: &str) -> Error {
+        Error { address: address.to_owned(), what: self.what, kind: self.kind }
+    }
+}
+
+impl Error {
+    /// Two addresses failed one after the other: one line for both, as sure as the less sure one.
+    pub(super) fn and(self, later: Self) -> Self {
+        let kind = match (self.kind, later.kind) {
+            (Kind::Unknown, _) | (_, Kind::Unknown) => Kind::Unknown,
+            (_, kind) => kind,
+        };
+        let what = format!("{}; {}: {}", self.what, later.address, later.what);
+        Self { address: self.address, what, kind }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.address, self.what)

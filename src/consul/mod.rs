@@ -5,12 +5,16 @@
 //! blocking query. [`model`] is Consul as a plain state machine for the model checker and the
 //! simulation, and [`stand_in`] its HTTP face for a localnet without a real Consul.
 
+mod answer;
 pub mod client;
 pub mod error;
+mod tls;
+mod token;
+mod transport;
 pub mod types;
 pub mod watch;
 
 pub use client::{AgentSelf, Client, ClientConfig, Consistency, Read, Tls};
 pub use error::{Error, Kind, Refusal, TxnError};
 pub use types::{Behavior, KvEntry, SessionId, SessionInfo, SessionRequest, TxnOp};
-pub use watch::BlockingIndex;
+pub use watch::{BlockingIndex, Progress};

@@ -152,6 +152,25 @@ impl TxnOp {
         )
     }
 
+    /// The key of the entry that the operation adds to the transaction's results, for those that
+    /// add exactly one.
+    pub fn result_key(&self) -> Option<&str> {
+        match self {
+            Self::Set { key, .. }
+            | Self::Cas { key, .. }
+            | Self::Lock { key, .. }
+            | Self::Unlock { key, .. }
+            | Self::Get { key }
+            | Self::CheckIndex { key, .. }
+            | Self::CheckSession { key, .. } => Some(key),
+            Self::GetTree { .. }
+            | Self::CheckNotExists { .. }
+            | Self::Delete { .. }
+            | Self::DeleteCas { .. }
+            | Self::DeleteTree { .. } => None,
+        }
+    }
+
     /// The operation's JSON.
     pub fn to_json(&self) -> Value {
         let kv = match self {
