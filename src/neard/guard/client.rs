@@ -7,21 +7,18 @@
 
 use super::launch::spawn_guard;
 use super::pidfd::PidFd;
-use super::protocol::{ExitReason, FRAME_LEN, FromGuard, ToGuard};
+use super::protocol::{ExitReason, FromGuard, ToGuard};
+use super::socket;
 use crate::neard::home_lock::HomeLock;
 use crate::neard::process::ProcessIdentity;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, shutdown, socketpair,
-};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -123,7 +120,7 @@ pub enum GuardEvent {
 /// One neard under its guard. Dropping it kills neard.
 #[derive(Debug)]
 pub struct Neard {
-    socket: Arc<OwnedFd>,
+    socket: socket::Sender,
     kill: mpsc::Sender<()>,
     last_seq: AtomicU64,
 }
@@ -139,14 +136,7 @@ impl Neard {
     /// No socketpair could be made. That neard could not be run is an event, not an error.
     pub fn spawn(options: SpawnOptions) -> io::Result<(Self, mpsc::UnboundedReceiver<GuardEvent>)> {
         nix::sys::prctl::set_child_subreaper(true)?;
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        )?;
-        let socket = Arc::new(ours);
-        let frames = AsyncFd::register(Arc::clone(&socket))?;
+        let (socket, frames, theirs) = socket::pair()?;
         let (events, receiver) = mpsc::unbounded_channel();
         let (kill, kill_requests) = mpsc::channel(1);
         let task = Task { frames, events, kill_requests, neard: None, asked: false };
@@ -162,7 +152,7 @@ impl Neard {
     /// that was confirmed last stands.
     pub fn arm(&self, deadline_ns: u64) -> io::Result<u64> {
         let seq = self.next_seq();
-        self.send(ToGuard::Arm { deadline_ns, seq }).map(|()| seq)
+        self.socket.send(ToGuard::Arm { deadline_ns, seq }).map(|()| seq)
     }
 
     /// Takes the deadline away; returns the `seq` of the `Armed` to come. Only for a neard that
@@ -172,7 +162,7 @@ impl Neard {
     /// As [`arm`](Self::arm).
     pub fn disarm(&self) -> io::Result<u64> {
         let seq = self.next_seq();
-        self.send(ToGuard::Disarm { seq }).map(|()| seq)
+        self.socket.send(ToGuard::Disarm { seq }).map(|()| seq)
     }
 
     /// Has the guard send neard a signal (SIGHUP to reload, SIGTERM to stop).
@@ -180,7 +170,7 @@ impl Neard {
     /// # Errors
     /// As [`arm`](Self::arm).
     pub fn signal(&self, signal: nix::sys::signal::Signal) -> io::Result<()> {
-        self.send(ToGuard::Signal { signo: signal as i32 })
+        self.socket.send(ToGuard::Signal { signo: signal as i32 })
     }
 
     /// Asks the guard for a sign of life; returns the `seq` of the `Pong` to come.
@@ -189,14 +179,14 @@ impl Neard {
     /// As [`arm`](Self::arm).
     pub fn ping(&self) -> io::Result<u64> {
         let seq = self.next_seq();
-        self.send(ToGuard::Ping { seq }).map(|()| seq)
+        self.socket.send(ToGuard::Ping { seq }).map(|()| seq)
     }
 
     /// SIGKILLs neard, through the guard and without it, and the guard too if it does not report
     /// at once. [`GuardEvent::Exited`] follows when neard is reaped. May be called repeatedly.
     pub fn kill(&self) {
         // Saves the turn of the task when the guard is well; if it is not, the task sees to it.
-        let _ = self.send(ToGuard::Kill);
+        let _ = self.socket.send(ToGuard::Kill);
         // Full means that a request is under way; closed, that neard is dead already.
         let _ = self.kill.try_send(());
     }
@@ -204,21 +194,10 @@ impl Neard {
     fn next_seq(&self) -> u64 {
         self.last_seq.fetch_add(1, Ordering::Relaxed) + 1
     }
-
-    fn send(&self, frame: ToGuard) -> io::Result<()> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        loop {
-            return match send(self.socket.as_raw_fd(), &frame.encode(), flags) {
-                Ok(_) => Ok(()),
-                Err(Errno::EINTR) => continue,
-                Err(errno) => Err(errno.into()),
-            };
-        }
-    }
 }
 
 struct Task {
-    frames: AsyncFd<Arc<OwnedFd>>,
+    frames: socket::Receiver,
     events: mpsc::UnboundedSender<GuardEvent>,
     kill_requests: mpsc::Receiver<()>,
     neard: Option<ProcessIdentity>,
@@ -243,7 +222,7 @@ impl Task {
             Ok::<_, io::Error>((PidFd::open(child.id().cast_signed()), child))
         });
         let error = match spawned.await {
-            Ok(Ok((Ok(pidfd), guard))) => match AsyncFd::register(pidfd) {
+            Ok(Ok((Ok(pidfd), guard))) => match pidfd.watch() {
                 Ok(pidfd) => {
                     let last = self.supervise(guard, &pidfd, &neard).await;
                     self.emit(last);
@@ -278,7 +257,7 @@ impl Task {
         let last = loop {
             let turn = tokio::select! {
                 biased;
-                frame = next_frame(&self.frames) => self.on_frame(frame, neard),
+                frame = self.frames.next() => self.on_frame(frame, neard),
                 _ = self.kill_requests.recv(), if !self.asked => {
                     self.asked = true;
                     self.kill_neard();
@@ -340,7 +319,7 @@ impl Task {
     async fn await_report(&mut self, neard: &std::path::Path) -> Turn {
         let until = tokio::time::Instant::now() + REPORT_GRACE;
         loop {
-            match tokio::time::timeout_at(until, next_frame(&self.frames)).await {
+            match tokio::time::timeout_at(until, self.frames.next()).await {
                 Err(_) => return Turn::Lost,
                 Ok(frame) => match self.on_frame(frame, neard) {
                     Turn::Continue => {}
@@ -363,7 +342,7 @@ impl Task {
     async fn make_sure(&mut self, neard: &std::path::Path) -> GuardEvent {
         // neard's process keeps the guard's end of the socket until it becomes neard, and names
         // itself before: after the end of file there is no neard that we do not know of.
-        while let Some(frame) = next_frame(&self.frames).await {
+        while let Some(frame) = self.frames.next().await {
             if let Turn::Final(event) = self.on_frame(Some(frame), neard) {
                 return event;
             }
@@ -387,35 +366,6 @@ impl Task {
     }
 }
 
-/// The next frame; `None` at the end of the conversation. A frame that is not understood ends it
-/// too: the other side is not what we started.
-async fn next_frame(socket: &AsyncFd<Arc<OwnedFd>>) -> Option<FromGuard> {
-    loop {
-        let mut ready = socket.readable().await.ok()?;
-        let mut frame = [0; FRAME_LEN + 1];
-        let received = ready.try_io(|socket| {
-            recv(socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
-        });
-        match received {
-            Ok(Ok(0)) => return None,
-            Ok(Ok(length)) => {
-                let Some(frame) = FromGuard::decode(&frame[..length]) else {
-                    // So that the guard takes us for gone and kills neard.
-                    let _ = shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
-                    return None;
-                };
-                return Some(frame);
-            }
-            // The guard died before it read all that we sent. The kernel says so once; what it had
-            // sent before follows.
-            Ok(Err(error)) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(Err(_)) => return None,
-            Err(_would_block) => {}
-        }
-    }
-}
-
 /// A descriptor for this very process, `None` if it has been reaped.
 fn open(identity: ProcessIdentity) -> Result<Option<PidFd>, Errno> {
     match PidFd::open(identity.pid) {
@@ -432,7 +382,7 @@ async fn end(identity: ProcessIdentity) -> NeardStatus {
     loop {
         let pidfd = match open(identity) {
             Ok(None) => return NeardStatus::Unknown,
-            Ok(Some(pidfd)) => AsyncFd::register(pidfd),
+            Ok(Some(pidfd)) => pidfd.watch(),
             Err(errno) => Err(errno.into()),
         };
         if let Ok(pidfd) = pidfd {

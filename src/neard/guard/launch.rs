@@ -10,10 +10,10 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, getppid};
-use std::ffi::OsString;
+use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -54,6 +54,37 @@ pub(super) fn spawn_guard(options: &SpawnOptions, socket: &OwnedFd) -> io::Resul
         });
     }
     command.spawn()
+}
+
+/// In the guard: takes over the inherited socket, which neard must not get, and closes everything
+/// that was inherited by mistake (a socket of systemd's, say, that neard would keep open). The
+/// lock stays as it is and so goes on to neard.
+///
+/// # Errors
+/// The descriptor is not open.
+pub(super) fn keep_only(socket: RawFd, home_lock: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl on a number; it fails if the number is no descriptor.
+    Errno::result(unsafe { libc::fcntl(socket, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    let (low, high) = (socket.min(home_lock), socket.max(home_lock));
+    for (first, last) in [(3, low - 1), (low + 1, high - 1), (high + 1, RawFd::MAX)] {
+        if first <= last {
+            // SAFETY: called first thing in the guard's main function, when nothing in this
+            // process owns a descriptor above 2 but the two that are left out.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+    // SAFETY: kneard left it to us, and nothing else here owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+/// Replaces this process; returns only if that fails. Signals are as for any program then, with
+/// those that came in before forgotten.
+pub(super) fn become_program(program: &CStr, argv: &[CString]) -> Errno {
+    default_signals();
+    match nix::unistd::execv(program, argv) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
 }
 
 /// Runs neard as a child of this (single-threaded) process. It dies when this process does.

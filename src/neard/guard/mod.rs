@@ -13,14 +13,16 @@
 //! | the guard dies | the kernel (parent-death signal); kneard makes sure and reaps |
 //! | the guard hangs | kneard: its ping stays unanswered, the caller calls [`Neard::kill`] |
 //!
-//! [`client`] is kneard's side, [`enforcer`] the guard's, [`launch`] the start of neard,
-//! [`protocol`] what they say to each other.
+//! `client` is kneard's side, `enforcer` the guard's, `launch` the start of both children,
+//! [`protocol`] what they say to each other over `socket`.
 
-pub mod client;
+mod client;
 mod enforcer;
 mod launch;
 mod pidfd;
+mod priority;
 pub mod protocol;
+mod socket;
 
 pub use client::{Exit, GuardEvent, Neard, NeardStatus, SpawnOptions};
 pub use enforcer::run;

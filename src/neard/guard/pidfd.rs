@@ -7,7 +7,9 @@ use super::client::NeardStatus;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use tokio::io::unix::AsyncFd;
 
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
@@ -21,6 +23,16 @@ impl PidFd {
         let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
         // SAFETY: the kernel has just given us this descriptor (close-on-exec); nobody else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// For waiting without blocking: readable once the process has exited. Within a runtime only.
+    ///
+    /// # Errors
+    /// The runtime cannot take one more descriptor.
+    pub fn watch(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: we own the descriptor, and nothing in this type closes or changes it before it
+        // is dropped with the `AsyncFd`.
+        unsafe { AsyncFd::register(self) }.map_err(io::Error::from)
     }
 
     /// Sends `signo`; 0 only checks that it could be sent.
