@@ -1,6 +1,5 @@
 //! The values that Consul's HTTP API takes and gives, and their JSON.
 
-use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;

@@ -1,7 +1,7 @@
 //! Carries requests on the election key to Consul and brings the answers back as events. Each
 //! request is a task that sends exactly one event.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
@@ -149,23 +149,25 @@ impl ConsulIo {
 /// a candidate wait longer, and every write checks what it was based on.
 async fn watch(client: Client, key: String, events: Sender<Event>) {
     let mut index = BlockingIndex::new();
+    let random = getrandom::u64().unwrap_or_default();
     loop {
-        let read = client
-            .watch(&key, index.wait_for(), WATCH_WAIT, Consistency::Stale, LIMIT)
-            .await;
-        match read {
+        let started = Instant::now();
+        let read = client.watch(&key, index.next(), WATCH_WAIT, Consistency::Stale, LIMIT).await;
+        let pause = match read {
             Ok(read) => {
-                index.update(read.index);
+                let progress = index.update(read.index);
                 if events.send(Event::Watched(seen(read.entry))).await.is_err() {
                     return;
                 }
+                index.pause(progress, started.elapsed(), WATCH_WAIT, random)
             }
             // Whether Consul answers is reported by the requests that matter.
             Err(_) => {
                 index.reset();
-                tokio::time::sleep(WATCH_RETRY).await;
+                WATCH_RETRY
             }
-        }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
