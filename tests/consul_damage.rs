@@ -3,13 +3,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use nix::sys::signal::Signal;
 
 use support::{
+    binaries::{self, run_to_end},
     chain::ACCOUNT,
-    election,
+    consul, election,
     kneard::LEASE,
     pair::{Pair, TAKEOVER},
     wait::{secs, stays, wait_until},
@@ -68,17 +69,25 @@ fn record_of_an_older_term() {
     assert_recovers(&pair, "the entry is an old record");
 }
 
+/// Runs `consul snapshot save|restore FILE`.
+fn consul_snapshot(verb: &str, pair: &Pair, file: &Path) {
+    let mut command = binaries::clean(consul::binary());
+    command.args(["snapshot", verb, "-http-addr", &pair.consul_address().to_string()]).arg(file);
+    let ended = run_to_end(command, secs(30));
+    assert_eq!(ended.code, Some(0), "consul snapshot {verb}: {}", ended.stderr);
+}
+
 #[test]
 fn restored_older_snapshot() {
     let mut pair = Pair::start();
     let file = pair.chain.node_home(0).with_file_name("consul.snapshot");
-    pair.consul.snapshot("save", &file);
+    consul_snapshot("save", &pair, &file);
     // The holder changes, so that the snapshot names one who is not.
     pair.holder.signal(Signal::SIGKILL);
     pair.holder.wait_exit(secs(5));
     pair.standby.wait_for("Validating", TAKEOVER);
     pair.exchange();
     pair.revive_standby();
-    pair.consul.snapshot("restore", &file);
+    consul_snapshot("restore", &pair, &file);
     assert_recovers(&pair, "Consul is restored from an older snapshot");
 }

@@ -24,7 +24,7 @@ fn loss_of_one_server_goes_unnoticed() {
         // The leader every other time, else a follower.
         let victim = if round % 2 == 0 { leader } else { (leader + 1) % 3 };
         let start = boot_time();
-        pair.consul.kill(victim);
+        pair.consul.server(victim).kill();
         // Longer than a lease: a holder that got no beat through would be gone by the end.
         stays(LEASE + secs(1), &format!("server{victim} lost"), || match pair.holder.state() {
             Some(state) if state == "Validating" => None,
@@ -36,8 +36,8 @@ fn loss_of_one_server_goes_unnoticed() {
             (entry.modify_index > before.modify_index).then_some(())
         });
         silences.push(longest_silence(&homes, start, boot_time()));
-        pair.consul.restart(victim);
-        pair.consul.wait_ready();
+        pair.consul.server(victim).restart();
+        pair.consul.wait_ready(None);
     }
     assert!(neard.is_alive(), "the same neard signs all the time");
     assert_eq!(pair.holder.metric("kuutamod_neard_restarts"), Some(1.0));

@@ -70,7 +70,7 @@ fn killed_neard_frees_the_lock() {
         let neard = pair.holder.neard();
         let consul = pair.consul_address();
         let session = pair.entry().expect("an entry").session.expect("a holder's session");
-        let (sender, released) = mpsc::channel();
+        let (sender, watching) = mpsc::channel();
         let watch = thread::spawn(move || {
             sender.send(()).unwrap();
             watch_closely(secs(10), "the lock is free", || {
@@ -78,7 +78,7 @@ fn killed_neard_frees_the_lock() {
                 (entry.session.as_deref() != Some(&session)).then(boot_time)
             })
         });
-        released.recv().unwrap();
+        watching.recv().unwrap();
         neard.signal(Signal::SIGKILL);
         let death = neard.wait_dead(secs(5), "a killed neard");
         releases.push(watch.join().unwrap().saturating_sub(death));

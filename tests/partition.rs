@@ -8,6 +8,7 @@ use std::time::Duration;
 use support::{
     chain::Chain,
     consul::Consul,
+    counting_proxy::CountingProxy,
     exclusive::exclusive,
     kneard::LEASE,
     netns::{Hosts, Wire},
@@ -27,12 +28,15 @@ fn cut_off(wires: &[Wire]) {
     let hosts = Hosts::new(3);
     let directory = tempfile::tempdir().unwrap();
     let centre = hosts.host(CENTRE);
-    let consul = centre.run(|| Consul::start_on(hosts.address(CENTRE, Wire::Consul).into(), 1));
+    let consul = centre.run(Consul::start);
+    // The servers have loopback addresses; this is how other hosts reach them.
+    let face = (hosts.address(CENTRE, Wire::Consul), 8500).into();
+    let face = centre.run(|| CountingProxy::start(face, consul.servers()[0].http_addr()));
     let chain =
         centre.run(|| Chain::start_on(hosts.address(CENTRE, Wire::Chain).into(), directory.path()));
     let [holder, standby] = [1, 2].map(|host| {
         let mut setup = setup(&chain, &format!("kneard{host}"), host - 1);
-        setup.consul_urls = consul.urls();
+        setup.consul_urls = vec![format!("http://{}", face.address)];
         setup
     });
     let homes = [holder.home.clone(), standby.home.clone()];

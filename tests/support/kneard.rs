@@ -100,7 +100,7 @@ impl Setup {
             .args(["--near-boot-nodes", &self.boot_nodes])
             .arg(format!("--validator-network-addr=0.0.0.0:{}", self.validator_port))
             .arg(format!("--voter-network-addr=0.0.0.0:{}", self.voter_port))
-            .arg(format!("--lease={}ms", self.lease.as_millis()))
+            .arg(format!("--lease={}s", self.lease.as_secs()))
             .arg("--neard-binary")
             .arg(&self.neard)
             .arg("--runtime-dir")
@@ -191,9 +191,8 @@ impl Kneard {
     }
 
     pub fn neard(&self) -> Process {
-        let name = self.setup.neard.file_name().unwrap().to_string_lossy().into_owned();
         wait_until(secs(10), "the guard runs neard", || {
-            let is_neard = |p: &Process| p.program().as_deref() == Some(&*name);
+            let is_neard = |p: &Process| p.program().as_deref() == Some("neard");
             self.guard().children().into_iter().find(is_neard)
         })
     }

@@ -7,8 +7,10 @@
 pub mod binaries;
 pub mod chain;
 pub mod consul;
+pub mod counting_proxy;
 pub mod election;
 pub mod exclusive;
+pub mod fake_server;
 pub mod http;
 pub mod kneard;
 pub mod netns;

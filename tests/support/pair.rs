@@ -64,8 +64,10 @@ impl Pair {
         self.standby.wait_for("Voting", secs(40));
     }
 
+    /// The HTTP address of some server that runs.
     pub fn consul_address(&self) -> SocketAddr {
-        self.consul.any_address()
+        let running = self.consul.servers().iter().find(|server| server.is_running());
+        running.expect("a Consul server runs").http_addr()
     }
 
     pub fn entry(&self) -> Option<Entry> {

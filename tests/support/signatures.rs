@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::binaries;
 
+/// The events of a signature log that stand for a signature.
+const SIGNATURES: [&str; 4] = ["block", "chunk", "endorsement", "approval"];
+
 #[derive(Debug)]
 pub struct Verdict {
     pub clean: bool,
@@ -58,8 +61,8 @@ pub fn signing_times(home: &Path) -> Vec<Duration> {
     let log = fs::read_to_string(home.join("signatures.log")).unwrap_or_default();
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| matches!(line["kind"].as_str(), Some("block" | "chunk" | "endorsement")))
-        .filter_map(|line| Some(Duration::from_nanos(line["boot_ns"].as_u64()?)))
+        .filter(|line| SIGNATURES.contains(&line["event"].as_str().unwrap_or("")))
+        .filter_map(|line| Some(Duration::from_nanos(line["t"].as_u64()?)))
         .collect()
 }
 
