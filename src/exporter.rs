@@ -72,10 +72,8 @@ impl Exporter {
         }
         registry.register(Box::new(state))?;
 
-        let uptime = IntGauge::new(
-            "kuutamod_uptime",
-            "Time in milliseconds how long daemon is running",
-        )?;
+        let uptime =
+            IntGauge::new("kuutamod_uptime", "Time in milliseconds how long daemon is running")?;
         uptime.set(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX));
         registry.register(Box::new(uptime))?;
 

@@ -13,5 +13,6 @@ pub mod exporter;
 pub mod localnet;
 pub mod logging;
 pub mod neard;
+mod programs;
 pub mod settings;
 pub mod supervisor;

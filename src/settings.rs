@@ -188,9 +188,8 @@ impl Settings {
             account_id: args.account_id.clone(),
             consul,
             exporter_address: socket_addr("--exporter-address", &args.exporter_address)?,
-            validator_key: key_path(args.validator_key.as_deref(), "validator_key.json").ok_or(
-                ArgsError::NoKey { flag: "--validator-key", file: "validator_key.json" },
-            )?,
+            validator_key: key_path(args.validator_key.as_deref(), "validator_key.json")
+                .ok_or(ArgsError::NoKey { flag: "--validator-key", file: "validator_key.json" })?,
             validator_node_key: key_path(
                 args.validator_node_key.as_deref(),
                 "validator_node_key.json",

@@ -12,12 +12,7 @@ use serde::Serialize;
 #[command(name = "kneard-ctl", version)]
 struct Args {
     /// kneard's control socket
-    #[arg(
-        long,
-        global = true,
-        env = "KUUTAMO_CONTROL_SOCKET",
-        default_value = "kuutamod.sock"
-    )]
+    #[arg(long, global = true, env = "KUUTAMO_CONTROL_SOCKET", default_value = "kuutamod.sock")]
     control_socket: PathBuf,
 
     /// Answer in JSON
@@ -57,10 +52,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn print<T: Serialize + std::fmt::Display>(
-    answer: Result<T, ClientError>,
-    json: bool,
-) -> ExitCode {
+fn print<T: Serialize + std::fmt::Display>(answer: Result<T, ClientError>, json: bool) -> ExitCode {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return fail(&error),

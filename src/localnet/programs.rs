@@ -1,9 +1,11 @@
 //! Finds the programs that a localnet is made of.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::programs::{in_path, is_program};
 
 /// neard: the one in the PATH, else the stand-in that was built beside this program.
 pub fn neard() -> Result<Program> {
@@ -12,7 +14,7 @@ pub fn neard() -> Result<Program> {
 
 /// consul in the PATH, if there is one.
 pub fn consul() -> Option<Program> {
-    in_path("consul").map(Program::of)
+    in_path("consul".as_ref()).map(Program::of)
 }
 
 /// The daemon that belongs to this kneard-ctl.
@@ -22,9 +24,7 @@ pub fn kneard() -> Result<PathBuf> {
 
 /// The judge of the stand-in's signature logs.
 pub fn signature_check() -> Result<PathBuf> {
-    Ok(find("signature-check")
-        .context("build it with: cargo build --workspace")?
-        .path)
+    Ok(find("signature-check").context("build it with: cargo build --workspace")?.path)
 }
 
 #[derive(Debug, Clone)]
@@ -50,22 +50,13 @@ impl Program {
 }
 
 fn find(name: &str) -> Result<Program> {
-    match in_path(name).or_else(|| beside(name)) {
+    match in_path(name.as_ref()).or_else(|| beside(name)) {
         Some(path) => Ok(Program::of(path)),
         None => bail!("there is no {name} in the PATH nor beside kneard-ctl"),
     }
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| is_program(path))
-}
-
 fn beside(name: &str) -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     Some(own.parent()?.join(name)).filter(|path| is_program(path))
-}
-
-fn is_program(path: &Path) -> bool {
-    nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file()
 }

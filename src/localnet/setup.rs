@@ -78,10 +78,11 @@ impl Localnet {
             _consul: consul,
             _temporary: temporary,
         };
-        localnet.wait_for("the chain to make blocks", async || {
-            localnet.height().await.is_some_and(|height| height > 2)
-        })
-        .await?;
+        localnet
+            .wait_for("the chain to make blocks", async || {
+                localnet.height().await.is_some_and(|height| height > 2)
+            })
+            .await?;
         Ok(localnet)
     }
 

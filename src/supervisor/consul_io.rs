@@ -119,6 +119,11 @@ impl ConsulIo {
         }
     }
 
+    /// Since when the record that was written last has been in its state.
+    pub fn since(&self) -> Option<&str> {
+        self.since.as_ref().map(|(_, _, since)| since.as_str())
+    }
+
     fn task(&self, work: impl Future<Output = Event> + Send + 'static) {
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -130,9 +135,10 @@ impl ConsulIo {
 
     /// Fills in the wall-clock time at which the record's state began.
     fn stamp(&mut self, record: &mut Record) {
-        let same = self.since.as_ref().filter(|(term, state, _)| {
-            *term == record.term && *state == record.state
-        });
+        let same = self
+            .since
+            .as_ref()
+            .filter(|(term, state, _)| *term == record.term && *state == record.state);
         record.since = match same {
             Some((_, _, since)) => since.clone(),
             None => {
@@ -235,20 +241,17 @@ pub(super) fn refused_or_unknown(error: &Error) -> Outcome {
             };
             Outcome::Refused(refusal, text)
         }
-        Kind::Denied | Kind::Invalid | Kind::NotSent => {
-            Outcome::Refused(Refusal::NotAllowed, text)
-        }
+        Kind::Denied | Kind::Invalid => Outcome::Refused(Refusal::NotAllowed, text),
         Kind::NotFound | Kind::InvalidSession => Outcome::Refused(Refusal::LockLost, text),
-        Kind::Unknown => Outcome::Unknown(text),
+        // One that was not sent is as soon tried again, and the read before that does no harm.
+        Kind::NotSent | Kind::Unknown => Outcome::Unknown(text),
     }
 }
 
 fn longest_lease(entries: &[KvEntry]) -> Option<Duration> {
     entries
         .iter()
-        .filter_map(|entry| {
-            serde_json::from_slice::<crate::control::NodeReport>(&entry.value).ok()
-        })
+        .filter_map(|entry| serde_json::from_slice::<crate::control::NodeReport>(&entry.value).ok())
         .map(|report| Duration::from_millis(report.lease_ms))
         .max()
 }

@@ -96,7 +96,8 @@ impl Twin {
     fn meet(&mut self, report: &NodeReport, other: Option<NodeReport>) {
         let Some(other) = other.filter(|other| other.instance != report.instance) else { return };
         let alive = self.last.as_ref().is_some_and(|last| {
-            last.instance == other.instance && (last.head != other.head || last.state != other.state)
+            last.instance == other.instance
+                && (last.head != other.head || last.state != other.state)
         });
         if alive && !self.reported {
             self.reported = true;

@@ -96,14 +96,12 @@ impl Process {
         })
         .map_err(|error| format!("cannot start the guard of neard: {error}"))?;
         self.starts += 1;
-        self.running =
-            Some(Running { neard, rpc, from_guard, identity: None, unanswered: None });
+        self.running = Some(Running { neard, rpc, from_guard, identity: None, unanswered: None });
         Ok(())
     }
 
     fn arguments(&self) -> Vec<OsString> {
-        let mut args: Vec<OsString> =
-            vec!["--home".into(), self.home.path().into(), "run".into()];
+        let mut args: Vec<OsString> = vec!["--home".into(), self.home.path().into(), "run".into()];
         if let Some(nodes) = &self.options.boot_nodes {
             args.extend(["--boot-nodes".into(), nodes.into()]);
         }

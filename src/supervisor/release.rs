@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::Keys;
 use super::consul_io::{committed, operations, refused_or_unknown};
 use super::runtime_file::RuntimeFile;
-use super::Keys;
 use crate::consul::{Client, Consistency};
 use crate::election::{Content, Outcome, Write};
 
@@ -44,7 +44,8 @@ pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
     loop {
         let why = match client.read(&key, Consistency::Consistent, LIMIT).await {
             Ok(read) => {
-                let Some(entry) = read.entry.filter(|entry| entry.session.as_ref() == Some(&session))
+                let Some(entry) =
+                    read.entry.filter(|entry| entry.session.as_ref() == Some(&session))
                 else {
                     return Ok("the lock was not held: nothing to release".to_owned());
                 };
@@ -57,11 +58,8 @@ pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
                 let mut record = record.after_crash("kneard died, neard was killed");
                 record.since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
                 let state = record.state;
-                let write = Write::Release {
-                    index: entry.modify_index,
-                    session: session.clone(),
-                    record,
-                };
+                let write =
+                    Write::Release { index: entry.modify_index, session: session.clone(), record };
                 let outcome = match client.txn(&operations(&key, write), LIMIT).await {
                     Ok(entries) => committed(&key, &entries),
                     Err(error) => refused_or_unknown(&error),

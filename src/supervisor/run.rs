@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::unistd::{AccessFlags, access};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +22,7 @@ use crate::exporter;
 use crate::neard::boot_clock;
 use crate::neard::home::{self, Home, HomeError};
 use crate::neard::keys::{KeyError, KeyFile, KeyKind};
+use crate::programs;
 use crate::settings::Settings;
 
 /// How long a predecessor on the same home may take to die.
@@ -47,6 +49,8 @@ pub enum RunError {
     Exporter { address: SocketAddr, error: io::Error },
     #[error("--control-socket {path}: {error}; stop what uses it or choose another")]
     Control { path: PathBuf, error: io::Error },
+    #[error("--neard-binary {0}: no such program; install neard or name where it is")]
+    NoNeard(PathBuf),
     #[error("--runtime-dir {path}: {error}; it must be a directory that kneard can write to")]
     RuntimeDir { path: PathBuf, error: io::Error },
     #[error("neard does not start: {0}; see its log above")]
@@ -59,7 +63,10 @@ impl RunError {
     /// The exit code: 2 for what the operator has to correct before a start can succeed, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            RunError::Key(_) | RunError::Consul(_) | RunError::Account { .. } => 2,
+            RunError::Key(_)
+            | RunError::Consul(_)
+            | RunError::Account { .. }
+            | RunError::NoNeard(_) => 2,
             RunError::Home(HomeError::Locked { .. }) => 1,
             RunError::Home(_) => 2,
             RunError::Exporter { .. }
@@ -79,19 +86,23 @@ impl RunError {
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (options, account) = neard_options(&settings)?;
     let client = Client::new(settings.consul.clone()).map_err(RunError::Consul)?;
+    if !programs::is_found(&settings.neard_binary) {
+        return Err(RunError::NoNeard(settings.neard_binary));
+    }
     let home = Home::open(&settings.neard_home)?;
     home.check(&options.standby)?;
     home.check(&options.validator)?;
     home.rpc_addr()?;
+    access(&settings.runtime_dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
+        RunError::RuntimeDir { path: settings.runtime_dir.clone(), error: errno.into() }
+    })?;
     let lock = home.lock(HOME_LOCK_WAIT).await?;
 
-    let exporter = TcpListener::bind(settings.exporter_address).await.map_err(|error| {
-        RunError::Exporter { address: settings.exporter_address, error }
-    })?;
-    let socket = control::bind(&settings.control_socket).map_err(|error| RunError::Control {
-        path: settings.control_socket.clone(),
-        error,
-    })?;
+    let exporter = TcpListener::bind(settings.exporter_address)
+        .await
+        .map_err(|error| RunError::Exporter { address: settings.exporter_address, error })?;
+    let socket = control::bind(&settings.control_socket)
+        .map_err(|error| RunError::Control { path: settings.control_socket.clone(), error })?;
 
     let keys = Keys::new(&account);
     let (events, inbox) = mpsc::channel(EVENTS);
@@ -99,26 +110,19 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None));
     let consul = ConsulIo::new(client.clone(), keys.clone(), &settings.election, events.clone());
 
-    let api = control::Api {
-        consul: client.clone(),
-        keys: keys.clone(),
-        snapshot: snapshot.subscribe(),
-    };
+    let api =
+        control::Api { consul: client.clone(), keys: keys.clone(), snapshot: snapshot.subscribe() };
     let serving = [
         tokio::spawn(exporter::serve(exporter, snapshot.subscribe())),
         tokio::spawn(control::serve(socket, api)),
     ];
-    let publishing = tokio::spawn(nodes::publish(
-        client.clone(),
-        keys.clone(),
-        snapshot.subscribe(),
-    ));
+    let publishing =
+        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
 
     let runtime_file = runtime_file(&settings, &account);
-    runtime_file.write(&settings.runtime_dir).map_err(|error| RunError::RuntimeDir {
-        path: settings.runtime_dir.clone(),
-        error,
-    })?;
+    runtime_file
+        .write(&settings.runtime_dir)
+        .map_err(|error| RunError::RuntimeDir { path: settings.runtime_dir.clone(), error })?;
     let mut supervisor = Supervisor {
         machine,
         process: Process::new(home, lock, options, events),
@@ -143,9 +147,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
     let load = |path: &PathBuf, kind| KeyFile::load(path, kind, settings.allow_readable_keys);
     let validator_key = load(&settings.validator_key, KeyKind::ValidatorKey)?;
-    let node_key = |path: &Option<PathBuf>| {
-        path.as_ref().map(|path| load(path, KeyKind::NodeKey)).transpose()
-    };
+    let node_key =
+        |path: &Option<PathBuf>| path.as_ref().map(|path| load(path, KeyKind::NodeKey)).transpose();
     let validator_node_key = node_key(&settings.validator_node_key)?;
     let voter_node_key = node_key(&settings.voter_node_key)?;
     let account = validator_key.account_id.as_ref().map(|account| account.as_str().to_owned());
@@ -326,12 +329,18 @@ impl Supervisor {
     }
 
     fn publish_snapshot(&mut self) {
-        let snapshot = Snapshot::take(
+        let mut snapshot = Snapshot::take(
             &self.machine,
             self.process.pid(),
             self.process.restarts(),
             self.process.version.as_deref(),
         );
+        // The machine has no wall clock: its own records lack the time that was written.
+        if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())
+            && record.since.is_empty()
+        {
+            since.clone_into(&mut record.since);
+        }
         if snapshot.session != self.runtime_file.session {
             self.set_session(snapshot.session.clone());
         }
