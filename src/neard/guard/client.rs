@@ -45,9 +45,10 @@ pub struct SpawnOptions {
     /// Boot clock, nanoseconds; in force before neard starts. `None` only for a neard that gets
     /// no validator key.
     pub deadline: Option<u64>,
-    /// Arguments for the guard's own program after kneard's death, once neard is reaped, such as
-    /// `release --runtime-dir DIR`. Empty: nothing is run.
-    pub release_args: Vec<OsString>,
+    /// What the guard becomes after kneard's death, once neard is reaped: a program's path and its
+    /// arguments, in the daemon [`SpawnOptions::OWN_PROGRAM`] `release --runtime-dir DIR`. It
+    /// keeps the home's lock. Empty: nothing is run.
+    pub release_argv: Vec<OsString>,
 }
 
 impl SpawnOptions {
@@ -130,7 +131,8 @@ impl Neard {
     /// runtime with I/O and time enabled.
     ///
     /// Makes this process the reaper of its orphaned descendants, so that a neard whose guard died
-    /// becomes our child and can be waited for.
+    /// becomes our child and can be waited for. Nothing else in this process may reap children that
+    /// it did not start, or ignore SIGCHLD.
     ///
     /// # Errors
     /// No socketpair could be made. That neard could not be run is an event, not an error.

@@ -27,7 +27,7 @@ struct Arguments {
     socket: RawFd,
     home_lock: RawFd,
     deadline: Option<u64>,
-    release_args: Vec<OsString>,
+    release_argv: Vec<OsString>,
     neard: OsString,
     neard_args: Vec<OsString>,
 }
@@ -40,12 +40,12 @@ impl Arguments {
             "none" => None,
             at => Some(at.parse().ok()?),
         };
-        let count: usize = value(&mut args, "--release-args")?.parse().ok()?;
-        let release_args: Vec<OsString> = args.by_ref().take(count).collect();
-        let complete = args.next()? == "--" && release_args.len() == count;
+        let count: usize = value(&mut args, "--release-argv")?.parse().ok()?;
+        let release_argv: Vec<OsString> = args.by_ref().take(count).collect();
+        let complete = args.next()? == "--" && release_argv.len() == count;
         let neard = args.next()?;
         let neard_args = args.collect();
-        complete.then_some(Self { socket, home_lock, deadline, release_args, neard, neard_args })
+        complete.then_some(Self { socket, home_lock, deadline, release_argv, neard, neard_args })
     }
 }
 
@@ -73,16 +73,16 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let release = release_command(args.release_args);
+    let release = Command::new(args.release_argv);
     priority::raise();
     match Guard::new(socket, args.deadline) {
         Ok(mut guard) => {
             guard.run(&args.neard, &args.neard_args);
             if guard.kneard_gone
-                && let Some(argv) = release
+                && let Some(Command { program, argv }) = release
             {
                 priority::restore();
-                let errno = become_program(c"/proc/self/exe", &argv);
+                let errno = become_program(&program, &argv);
                 eprintln!("kneard guard cannot run the release, the lease has to run out: {errno}");
                 return ExitCode::FAILURE;
             }
@@ -95,14 +95,21 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The release's argument vector, made while memory may still be allocated; `None` if there is
-/// nothing to run. (An argument of a process never holds a zero byte, so none is lost here.)
-fn release_command(args: Vec<OsString>) -> Option<Vec<CString>> {
-    if args.is_empty() {
-        return None;
+/// A program to become, made while memory may still be allocated.
+struct Command {
+    program: CString,
+    argv: Vec<CString>,
+}
+
+impl Command {
+    /// `None` if there is nothing to run. (An argument of a process never holds a zero byte, so
+    /// nothing is lost here.)
+    fn new(argv: Vec<OsString>) -> Option<Self> {
+        let mut argv: Vec<CString> =
+            argv.into_iter().map(|arg| CString::new(arg.into_vec()).ok()).collect::<Option<_>>()?;
+        let program = std::mem::replace(argv.first_mut()?, c"kneard".to_owned());
+        Some(Self { program, argv })
     }
-    let program = std::iter::once(OsString::from("kneard"));
-    program.chain(args).map(|arg| CString::new(arg.into_vec()).ok()).collect()
 }
 
 struct Guard {
@@ -295,7 +302,7 @@ mod tests {
             "5",
             "--deadline",
             "123",
-            "--release-args",
+            "--release-argv",
             "3",
             "release",
             "--",
@@ -313,7 +320,7 @@ mod tests {
                 socket: 7,
                 home_lock: 5,
                 deadline: Some(123),
-                release_args: words(&["release", "--", "-x"]),
+                release_argv: words(&["release", "--", "-x"]),
                 neard: "/bin/neard".into(),
                 neard_args: words(&["--home", "H", "run"]),
             })
@@ -329,7 +336,7 @@ mod tests {
             "5",
             "--deadline",
             "none",
-            "--release-args",
+            "--release-argv",
             "1",
             "release",
             "--",

@@ -15,15 +15,17 @@ const REAL_TIME_PRIORITY: i32 = 1;
 pub fn raise() {
     set_scheduler(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, REAL_TIME_PRIORITY);
     // Pages as they are touched: locking the whole binary would cost several megabytes for code
-    // that the guard never runs.
+    // that the guard never runs. Not what is mapped later, which could then fail for the limit.
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
-    let _ = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault);
+    let _ = mlockall(MlockAllFlags::MCL_CURRENT | on_fault);
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
 }
 
 /// Before this process becomes the release: an ordinary program again.
 pub fn restore() {
-    set_scheduler(libc::SCHED_OTHER, 0);
+    // Without privileges the flag can be set but not taken back, and only together with it can
+    // the policy be changed.
+    set_scheduler(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0);
     let _ = munlockall();
 }
 
