@@ -12,7 +12,7 @@
 pub mod alive;
 pub mod chain;
 //pub mod check;
-//pub mod cli;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod faults;
@@ -25,5 +25,5 @@ pub mod log;
 pub mod network;
 pub mod node;
 pub mod reload;
-//pub mod rpc;
+pub mod rpc;
 pub mod version;
