@@ -5,9 +5,14 @@
 //! [`consul`], [`neard`] → [`election`], which is pure and imports nothing of the others.
 #![deny(unsafe_code)]
 
+mod atomic_file;
 pub mod consul;
 pub mod control;
 pub mod election;
+pub mod exporter;
 pub mod localnet;
+pub mod logging;
 pub mod neard;
+mod programs;
+pub mod settings;
 pub mod supervisor;

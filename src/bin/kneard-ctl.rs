@@ -1,1 +1,74 @@
-fn main() {}
+//! The operator's command line. Argument parsing and wiring only.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kneard::control::{Client, ClientError};
+use serde::Serialize;
+
+/// Asks and steers a running kneard
+#[derive(Debug, Parser)]
+#[command(name = "kneard-ctl", version)]
+struct Args {
+    /// kneard's control socket
+    #[arg(long, global = true, env = "KUUTAMO_CONTROL_SOCKET", default_value = "kuutamod.sock")]
+    control_socket: PathBuf,
+
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show which node validates now
+    ActiveValidator,
+    /// Show the election as this node sees it, and every node that votes
+    Status,
+    /// Run a whole set-up on this machine: Consul, a chain of three nodes and two kneards
+    Localnet(kneard::localnet::Args),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    runtime.block_on(async {
+        let client = Client::new(&args.control_socket);
+        match &args.command {
+            Command::ActiveValidator => print(client.active_validator().await, args.json),
+            Command::Status => print(client.status().await, args.json),
+            Command::Localnet(localnet) => match kneard::localnet::run(localnet).await {
+                Ok(code) => code,
+                Err(error) => fail(&error),
+            },
+        }
+    })
+}
+
+fn print<T: Serialize + std::fmt::Display>(answer: Result<T, ClientError>, json: bool) -> ExitCode {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return fail(&error),
+    };
+    if json {
+        match serde_json::to_string_pretty(&answer) {
+            Ok(text) => println!("{text}"),
+            Err(error) => return fail(&error),
+        }
+    } else {
+        println!("{answer}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("kneard-ctl: {error}");
+    ExitCode::FAILURE
+}

@@ -1,1 +1,9 @@
-//! (in progress)
+//! The control socket: what it says, who serves it and who asks.
+
+mod client;
+mod server;
+mod types;
+
+pub use client::{Client, ClientError};
+pub use server::{Api, bind, serve};
+pub use types::{ActiveValidator, Failure, NeardReport, NodeReport, Status};

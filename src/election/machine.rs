@@ -233,9 +233,9 @@ impl Machine {
         self.tenure.as_ref().map(|tenure| &tenure.step)
     }
 
-    /// What is left of this node's lease; `None` when it does not hold the lock.
-    pub fn lease_left(&self, now: Time) -> Option<Duration> {
-        self.tenure.as_ref().map(|tenure| tenure.lease.remaining(now))
+    /// The end of this node's lease; `None` when it does not hold the lock.
+    pub fn lease_expires(&self) -> Option<Time> {
+        self.tenure.as_ref().map(|tenure| tenure.lease.expires())
     }
 
     /// neard's head as last told.

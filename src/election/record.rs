@@ -91,10 +91,34 @@ impl Record {
         Duration::from_millis(self.lease_ms)
     }
 
+    /// What may be written on behalf of a writer whose neard is proven dead. Only an active record
+    /// proves that nobody before it can sign either; its head is as old as a lease may be.
+    pub fn after_crash(&self, reason: &str) -> Self {
+        let mut record = self.next();
+        reason.clone_into(&mut record.reason);
+        if record.state == RecordState::Active {
+            record.state = RecordState::Released;
+            record.head = bound_on_head(record.lease(), record.head);
+            record.head_is_bound = true;
+        }
+        record
+    }
+
     /// The next record of the same writer.
     pub fn next(&self) -> Self {
         Record { beat: self.beat.saturating_add(1), since: String::new(), ..self.clone() }
     }
+}
+
+/// The shortest time between two blocks that any NEAR chain is configured for (nearcore
+/// `core/chain-configs`: `min_block_production_delay`, 600 ms on mainnet, 100 ms in its tests).
+/// Shorter is the safe side: it makes the bound higher.
+const SHORTEST_BLOCK_TIME: Duration = Duration::from_millis(100);
+
+/// The highest height that a neard can have signed at, whose head was `head` so long ago.
+pub(super) fn bound_on_head(age: Duration, head: u64) -> u64 {
+    let blocks = age.as_nanos().div_ceil(SHORTEST_BLOCK_TIME.as_nanos());
+    head.saturating_add(u64::try_from(blocks).unwrap_or(u64::MAX)).saturating_add(1)
 }
 
 /// What a value of the election key means to a reader.

@@ -9,6 +9,12 @@ use super::Time;
 #[serde(transparent)]
 pub struct SessionId(pub String);
 
+impl SessionId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl std::fmt::Display for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)

@@ -109,15 +109,3 @@ impl Tenure {
         self.lease.kill_at(kill_margin)
     }
 }
-
-/// The shortest time between two blocks that any NEAR chain is configured for (nearcore
-/// `core/chain-configs`: `min_block_production_delay`, 600 ms on mainnet, 100 ms in its tests).
-/// Shorter is the safe side: it makes the bound higher.
-const SHORTEST_BLOCK_TIME: Duration = Duration::from_millis(100);
-
-/// The highest height that a neard can have signed at by `now`, whose head was `head` when
-/// `/status` was asked at `asked`.
-pub(super) fn bound_on_head(now: Time, asked: Time, head: u64) -> u64 {
-    let blocks = now.since(asked).as_nanos().div_ceil(SHORTEST_BLOCK_TIME.as_nanos());
-    head.saturating_add(u64::try_from(blocks).unwrap_or(u64::MAX)).saturating_add(1)
-}

@@ -1,1 +1,13 @@
-//! (in progress)
+//! Everything about one `neard` on this host: its [`home`] (keys, `config.json`, lock), its
+//! [`rpc`], and the [`guard`] process that starts it and ends it when the lease does.
+//!
+//! Imports nothing of the rest of the crate.
+
+pub mod boot_clock;
+mod config;
+pub mod guard;
+pub mod home;
+pub mod home_lock;
+pub mod keys;
+pub mod process;
+pub mod rpc;

@@ -1,1 +1,16 @@
-//! (in progress)
+//! The shell around the election core: does what its actions say and tells it what happened.
+//! It decides nothing.
+
+mod consul_io;
+mod keys;
+mod nodes;
+mod process;
+mod release;
+mod run;
+mod runtime_file;
+mod snapshot;
+
+pub use keys::Keys;
+pub use release::{ReleaseError, release};
+pub use run::{RunError, run};
+pub use snapshot::Snapshot;

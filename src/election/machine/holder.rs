@@ -2,7 +2,7 @@
 
 use super::{Machine, RETRY};
 use crate::election::neard::Process;
-use crate::election::tenure::bound_on_head;
+use crate::election::record::bound_on_head;
 use crate::election::{
     Action, Entry, Lease, Notice, Outcome, Record, Refusal, Seen, Step, Time, Write,
 };
@@ -37,7 +37,8 @@ impl Machine {
             Step::Releasing => {
                 // A dead neard's last block is not known, only how far it can have come.
                 let head = self.neard.last_head.filter(|_| tenure.was_promoted);
-                let head = head.map(|(asked, head)| (bound_on_head(self.now, asked, head), true));
+                let head =
+                    head.map(|(asked, head)| (bound_on_head(self.now.since(asked), head), true));
                 Write::Release { index, session, record: tenure.release_record(self.now, head) }
             }
             // It is dead or dying and cannot sign: if its death is never reported, the lease's

@@ -1,0 +1,458 @@
+//! Reading Consul's answers. What does not look exactly like Consul's answer to the question is
+//! of unknown outcome, never a "no" and never a "missing": a proxy's 404 must not look like a
+//! free lock.
+//!
+//! The wordings were recorded from Consul 1.8.7; the tests below hold them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::client::Read;
+use super::error::{Failure, Kind, Refusal, TxnError};
+use super::transport::Answer;
+use super::types::{KvEntry, SessionId, SessionInfo, TxnOp};
+
+/// Refusals that every request can meet: tokens, overload, trouble between servers.
+pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
+    let text = one_line(&String::from_utf8_lossy(&answer.body));
+    let said = if text.is_empty() {
+        format!("answered {}", answer.status)
+    } else {
+        format!("answered {}: {text}", answer.status)
+    };
+    let failure = match answer.status {
+        401 | 403 => Failure::new(Kind::Denied, format!("{said}; check the token and its policy")),
+        429 => Failure::new(Kind::NotSent, said),
+        // The "no" of its own kind to a session or lock; 404 and 409 are the callers' to read.
+        400 | 405 | 413 => Failure::new(Kind::Invalid, said),
+        500.. if is_invalid_session(&text) => Failure::new(Kind::InvalidSession, said),
+        500.. if text.contains("Permission denied") || text.contains("ACL not found") => {
+            Failure::new(Kind::Denied, format!("{said}; check the token and its policy"))
+        }
+        500.. if is_wrong_request(&text) => Failure::new(Kind::Invalid, said),
+        500.. => Failure::unknown(said),
+        200 | 404 | 409 => return None,
+        _ => Failure::unknown(format!("{said}; is this Consul?")),
+    };
+    Some(failure)
+}
+
+/// `invalid session "…"` for an id that is not there, the look-up's error for one that is no UUID.
+fn is_invalid_session(text: &str) -> bool {
+    text.contains("invalid session") || text.contains("failed session lookup")
+}
+
+/// Consul answers 500 to these too, but before it does anything.
+fn is_wrong_request(text: &str) -> bool {
+    ["Invalid Session TTL", "Missing node registration", "Missing check", "Invalid Behavior"]
+        .iter()
+        .any(|known| text.contains(known))
+}
+
+/// The raw answer on one line, shortened.
+pub(super) fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.chars().count() > LONGEST {
+            return line.chars().take(LONGEST).chain(['…']).collect();
+        }
+    }
+    line
+}
+
+/// JSON of the expected form, with status 200.
+pub(super) fn json<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+    if answer.status != 200 {
+        return Err(unexpected(answer));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| garbage(answer, &error.to_string()))
+}
+
+/// The `true` or `false` of a write.
+pub(super) fn boolean(answer: &Answer) -> Result<bool, Failure> {
+    json(answer)
+}
+
+/// The id of a new session.
+pub(super) fn new_session(answer: &Answer) -> Result<SessionId, Failure> {
+    #[derive(Deserialize)]
+    struct Created {
+        #[serde(rename = "ID")]
+        id: SessionId,
+    }
+    let created: Created = json(answer)?;
+    if created.id.as_str().is_empty() {
+        return Err(garbage(answer, "an empty session id"));
+    }
+    Ok(created.id)
+}
+
+/// A renewal's answer: the session, or a 404 in Consul's own words.
+pub(super) fn renewed(answer: &Answer, id: &SessionId) -> Result<SessionInfo, Failure> {
+    let text = one_line(&String::from_utf8_lossy(&answer.body));
+    if answer.status == 404 && text.contains(id.as_str()) && text.contains("not found") {
+        return Err(Failure::new(Kind::NotFound, format!("answered 404: {text}")));
+    }
+    match session_info(answer, id)? {
+        Some(info) => Ok(info),
+        None => Err(garbage(answer, "no session in it")),
+    }
+}
+
+/// A session, or none for an empty list.
+pub(super) fn session_info(
+    answer: &Answer,
+    id: &SessionId,
+) -> Result<Option<SessionInfo>, Failure> {
+    let mut sessions: Vec<SessionInfo> = json(answer)?;
+    match (sessions.pop(), sessions.is_empty()) {
+        (None, _) => Ok(None),
+        (Some(info), true) if info.id == *id => Ok(Some(info)),
+        _ => Err(garbage(answer, "another session in it")),
+    }
+}
+
+/// One key: its entry, or none for Consul's own 404, which carries an index.
+pub(super) fn read(answer: &Answer, key: &str) -> Result<Read, Failure> {
+    let index = header(answer, "x-consul-index")
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| garbage(answer, "no X-Consul-Index"))?;
+    let entry = if answer.status == 404 {
+        if !answer.body.is_empty() {
+            return Err(garbage(answer, "a missing key has no body"));
+        }
+        None
+    } else {
+        let mut entries: Vec<KvEntry> = json(answer)?;
+        match (entries.pop(), entries.is_empty()) {
+            (Some(entry), true) if entry.key == key => Some(entry),
+            _ => return Err(garbage(answer, "another key in it")),
+        }
+    };
+    let last_contact = header(answer, "x-consul-lastcontact").and_then(|text| text.parse().ok());
+    Ok(Read {
+        entry,
+        index,
+        known_leader: header(answer, "x-consul-knownleader") == Some("true"),
+        last_contact: Duration::from_millis(last_contact.unwrap_or(0)),
+        address: answer.address.clone(),
+    })
+}
+
+/// All keys under a prefix; none for Consul's own 404.
+pub(super) fn read_prefix(answer: &Answer, prefix: &str) -> Result<Vec<KvEntry>, Failure> {
+    if header(answer, "x-consul-index").is_none() {
+        return Err(garbage(answer, "no X-Consul-Index"));
+    }
+    if answer.status == 404 && answer.body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entries: Vec<KvEntry> = json(answer)?;
+    if entries.iter().any(|entry| !entry.key.starts_with(prefix)) {
+        return Err(garbage(answer, "other keys in it"));
+    }
+    Ok(entries)
+}
+
+/// A transaction's results in the order of those operations that have one, or its refusal.
+pub(super) fn txn(answer: &Answer, ops: &[TxnOp]) -> Result<Vec<KvEntry>, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answered {
+        results: Option<Vec<Outcome>>,
+        errors: Option<Vec<Refused>>,
+    }
+    #[derive(Deserialize)]
+    struct Outcome {
+        #[serde(rename = "KV")]
+        kv: KvEntry,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Refused {
+        op_index: usize,
+        what: String,
+    }
+    if !matches!(answer.status, 200 | 409) {
+        return Err(unexpected(answer));
+    }
+    let answered: Answered = serde_json::from_slice(&answer.body)
+        .map_err(|error| garbage(answer, &error.to_string()))?;
+    let errors = answered.errors.unwrap_or_default();
+    if answer.status == 409 {
+        if errors.is_empty() || errors.iter().any(|error| error.op_index >= ops.len()) {
+            return Err(garbage(answer, "a refusal without its reason"));
+        }
+        return Err(refused(
+            errors
+                .into_iter()
+                .map(|error| TxnError {
+                    op_index: error.op_index,
+                    refusal: refusal(&error.what),
+                    what: one_line(&error.what),
+                })
+                .collect(),
+        ));
+    }
+    let results: Vec<KvEntry> =
+        answered.results.unwrap_or_default().into_iter().map(|outcome| outcome.kv).collect();
+    if !errors.is_empty() || !fits(&results, ops) {
+        return Err(garbage(answer, "results that do not go with the transaction"));
+    }
+    Ok(results)
+}
+
+/// One line for all errors. A token's lack of rights is the operator's to mend, unlike the rest.
+fn refused(errors: Vec<TxnError>) -> Failure {
+    let reasons: Vec<&str> = errors.iter().map(|error| error.what.as_str()).collect();
+    let what = format!("refused the transaction: {}", reasons.join("; "));
+    if errors.iter().any(|error| error.refusal == Refusal::Denied) {
+        Failure::new(Kind::Denied, format!("{what}; check the token and its policy"))
+    } else {
+        Failure::new(Kind::Refused(errors), what)
+    }
+}
+
+/// Consul's words for its reasons.
+pub(super) fn refusal(what: &str) -> Refusal {
+    let has = |part: &str| what.contains(part);
+    if has("lock is already held") {
+        Refusal::LockHeld
+    } else if has("due to lock delay") {
+        Refusal::LockDelay
+    } else if has("lock isn't held") || has("failed session check") {
+        Refusal::LockNotHeld
+    } else if has("failed index check") || has("index is stale") {
+        Refusal::Index
+    } else if is_invalid_session(what) || has("missing session") {
+        Refusal::InvalidSession
+    } else if has("doesn't exist") {
+        Refusal::Missing
+    } else if what.starts_with("key ") && what.ends_with(" exists") {
+        Refusal::Exists
+    } else if has("Permission denied") {
+        Refusal::Denied
+    } else {
+        Refusal::Other(one_line(what))
+    }
+}
+
+/// Whether the results are those of exactly these operations.
+fn fits(results: &[KvEntry], ops: &[TxnOp]) -> bool {
+    if ops.iter().any(|op| matches!(op, TxnOp::GetTree { .. })) {
+        return true; // as many as there are keys
+    }
+    let keys: Vec<&str> = ops.iter().filter_map(TxnOp::result_key).collect();
+    keys.len() == results.len() && keys.iter().zip(results).all(|(key, entry)| *key == entry.key)
+}
+
+/// Of the agent's long self-description, the few fields that are needed.
+pub(super) fn agent_self(answer: &Answer) -> Result<super::AgentSelf, Failure> {
+    let value: Value = json(answer)?;
+    let text = |field: &str| value["Config"][field].as_str().map(str::to_owned);
+    Ok(super::AgentSelf {
+        node_name: text("NodeName").ok_or_else(|| garbage(answer, "no Config.NodeName"))?,
+        version: text("Version").unwrap_or_default(),
+        datacenter: text("Datacenter").unwrap_or_default(),
+    })
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn unexpected(answer: &Answer) -> Failure {
+    garbage(answer, "not an answer to this question")
+}
+
+fn garbage(answer: &Answer, why: &str) -> Failure {
+    let text =
+        one_line(&String::from_utf8_lossy(&answer.body)).chars().take(60).collect::<String>();
+    Failure::unknown(format!("answered {} {text:?} ({why}); is this Consul?", answer.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderMap;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            address: "http://consul".to_owned(),
+            status,
+            headers: HeaderMap::new(),
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    fn indexed(status: u16, body: &str) -> Answer {
+        let mut answer = answer(status, body);
+        answer.headers.insert("x-consul-index", "66".parse().expect("a header"));
+        answer
+    }
+
+    fn lock(key: &str) -> TxnOp {
+        TxnOp::Lock {
+            key: key.to_owned(),
+            value: Vec::new(),
+            flags: 0,
+            session: SessionId("b6c5c86a-6f57-726c-407e-89036399da90".to_owned()),
+        }
+    }
+
+    /// Every wording as Consul 1.8.7 answered it.
+    #[test]
+    fn reasons_of_refused_transactions_are_told_apart() {
+        for (what, expected) in [
+            ("failed index check for key \"x/a\", current modify index 40 != 1", Refusal::Index),
+            ("failed to set key \"x/a\", index is stale", Refusal::Index),
+            ("failed to delete key \"x/a\", index is stale", Refusal::Index),
+            ("failed to lock key \"x/a\", lock is already held", Refusal::LockHeld),
+            ("failed to lock key \"x/a\" due to lock delay", Refusal::LockDelay),
+            (
+                "failed to unlock key \"x/a\", lock isn't held, or is held by another session",
+                Refusal::LockNotHeld,
+            ),
+            (
+                "failed session check for key \"x/a\", current session \
+                 \"574b8b04-87a1-db85-a79c-2bb43598f08b\" != \
+                 \"b6c5c86a-6f57-726c-407e-89036399da90\"",
+                Refusal::LockNotHeld,
+            ),
+            ("invalid session \"00000000-0000-0000-0000-000000000000\"", Refusal::InvalidSession),
+            (
+                "failed session lookup: index error: UUID must be 36 characters",
+                Refusal::InvalidSession,
+            ),
+            ("missing session", Refusal::InvalidSession),
+            ("failed to check index, key \"x/nope\" doesn't exist", Refusal::Missing),
+            ("failed to check session, key \"x/nope\" doesn't exist", Refusal::Missing),
+            ("key \"x/nope\" doesn't exist", Refusal::Missing),
+            ("key \"x/a\" exists", Refusal::Exists),
+            ("Permission denied", Refusal::Denied),
+            ("unknown KV verb \"bogus\"", Refusal::Other("unknown KV verb \"bogus\"".to_owned())),
+        ] {
+            assert_eq!(refusal(what), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_refused_transaction_keeps_the_positions_and_says_everything_on_one_line() {
+        let body = r#"{"Results":null,"Errors":[{"OpIndex":0,"What":"failed index check for key \"x/a\", current modify index 40 != 1"},{"OpIndex":1,"What":"failed to lock key \"x/a\", lock is already held"}]}"#;
+        let ops = [TxnOp::CheckIndex { key: "x/a".to_owned(), index: 1 }, lock("x/a")];
+        let failure = txn(&answer(409, body), &ops).expect_err("refused");
+        let Kind::Refused(errors) = &failure.kind else { panic!("{failure:?}") };
+        assert_eq!(errors[0].op_index, 0);
+        assert_eq!(errors[0].refusal, Refusal::Index);
+        assert_eq!(errors[1].op_index, 1);
+        assert_eq!(errors[1].refusal, Refusal::LockHeld);
+        assert!(failure.what.contains("current modify index 40 != 1; failed to lock"));
+    }
+
+    #[test]
+    fn a_transaction_counts_as_done_only_with_all_of_its_results() {
+        let whole = r#"{"Results":[{"KV":{"LockIndex":1,"Key":"x/q","Flags":0,"Value":null,"Session":"574b8b04-87a1-db85-a79c-2bb43598f08b","CreateIndex":53,"ModifyIndex":53}}],"Errors":null}"#;
+        let absent = TxnOp::CheckNotExists { key: "x/q".to_owned() };
+        let results = txn(&answer(200, whole), &[absent, lock("x/q")]).expect("done");
+        assert_eq!(results[0].modify_index, 53);
+        assert_eq!(results[0].value, b"");
+        for (status, body) in [
+            (200, ""),
+            (200, &whole[..whole.len() / 2]),
+            (200, "true"),
+            (200, "[]"),
+            (200, r#"{"Results":[],"Errors":null}"#),
+            (200, r#"{"Results":null,"Errors":[{"OpIndex":0,"What":"x"}]}"#),
+            (200, &whole.replace("x/q", "x/other")),
+            (200, "<html>sign in</html>"),
+            (409, r#"{"Results":null,"Errors":null}"#),
+            (409, r#"{"Results":null,"Errors":[{"OpIndex":9,"What":"x"}]}"#),
+            (409, "Conflict"),
+            (404, ""),
+        ] {
+            let failure = txn(&answer(status, body), &[lock("x/q")]).expect_err(body);
+            assert_eq!(failure.kind, Kind::Unknown, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_consuls_own_404_means_that_a_key_is_missing() {
+        let read_x = |answer: &Answer| read(answer, "x/a");
+        assert_eq!(read_x(&indexed(404, "")).expect("missing").entry, None);
+        for bad in [
+            answer(404, ""),
+            indexed(404, "<html>no such page</html>"),
+            answer(200, "[]"),
+            indexed(200, "[]"),
+            indexed(200, ""),
+            indexed(200, r#"[{"LockIndex":2,"Key":"x/a","Flags":0,"Va"#),
+            indexed(200, r#"[{"LockIndex":2,"Key":"x/b","CreateIndex":37,"ModifyIndex":66}]"#),
+            indexed(200, r#"[{"Key":"x/a","CreateIndex":37}]"#),
+        ] {
+            let failure = read_x(&bad).expect_err("garbage");
+            assert_eq!(failure.kind, Kind::Unknown, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_with_its_lock() {
+        let body = r#"[{"LockIndex":1,"Key":"x/a","Flags":0,"Value":"b25lMg==","Session":"b6c5c86a-6f57-726c-407e-89036399da90","CreateIndex":37,"ModifyIndex":40}]"#;
+        let read = read(&indexed(200, body), "x/a").expect("an entry");
+        assert_eq!(read.index, 66);
+        let entry = read.entry.expect("an entry");
+        assert_eq!(entry.value, b"one2");
+        assert_eq!(entry.session.expect("locked").as_str(), "b6c5c86a-6f57-726c-407e-89036399da90");
+    }
+
+    #[test]
+    fn a_session_is_gone_only_in_consuls_own_words() {
+        let id = SessionId("00000000-0000-0000-0000-000000000000".to_owned());
+        let own = "Session id '00000000-0000-0000-0000-000000000000' not found";
+        assert_eq!(renewed(&answer(404, own), &id).expect_err("gone").kind, Kind::NotFound);
+        for bad in [answer(404, ""), answer(404, "404 page not found"), answer(200, "[]")] {
+            assert_eq!(renewed(&bad, &id).expect_err("garbage").kind, Kind::Unknown);
+        }
+    }
+
+    #[test]
+    fn refusals_that_any_request_can_meet() {
+        let unknown_session = "invalid session \"00000000-0000-0000-0000-000000000000\"";
+        for (status, body, expected) in [
+            (403, "Permission denied", Kind::Denied),
+            (403, "ACL not found", Kind::Denied),
+            (500, "rpc error making call: ACL not found", Kind::Denied),
+            (500, unknown_session, Kind::InvalidSession),
+            (500, "No cluster leader", Kind::Unknown),
+            (500, "leadership lost while committing log", Kind::Unknown),
+            (500, "Missing node registration", Kind::Invalid),
+            (503, "", Kind::Unknown),
+            (502, "<html>\nBad gateway\n</html>", Kind::Unknown),
+            (301, "", Kind::Unknown),
+            (204, "", Kind::Unknown),
+            (400, "Missing key name", Kind::Invalid),
+            (429, "Your IP is issuing too many concurrent connections", Kind::NotSent),
+        ] {
+            let failure = turned_away(&answer(status, body)).expect(body);
+            assert_eq!(failure.kind, expected, "{status} {body}");
+            assert!(!failure.what.contains('\n'), "{:?}", failure.what);
+        }
+    }
+
+    #[test]
+    fn long_answers_are_shortened() {
+        let line = one_line(&"word\n\u{7} ".repeat(500));
+        assert!(line.chars().count() <= 201 && line.ends_with('…'), "{line}");
+        assert!(!line.contains(char::is_control));
+    }
+}

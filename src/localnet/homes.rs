@@ -1,0 +1,135 @@
+//! The homes of a localnet: four validators, of which the fourth's keys go to two kneards.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::programs::{self, Program};
+use crate::atomic_file;
+
+/// The chain's nodes that run: three of four validators make blocks.
+pub const NODES: usize = 3;
+/// The validator whose keys the kneards share.
+pub const VALIDATOR: &str = "node3";
+
+/// Where everybody listens, on loopback.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// RPC and network port of each of the chain's nodes.
+    pub nodes: [(u16, u16); NODES],
+    /// RPC port of each kneard's neard; its network ports are kneard's flags.
+    pub kneard_rpc: [u16; 2],
+}
+
+impl Ports {
+    /// Those that the tutorial names.
+    pub fn tutorial() -> Self {
+        Ports {
+            nodes: [(33300, 33301), (33302, 33303), (33304, 33305)],
+            kneard_rpc: [33308, 33310],
+        }
+    }
+}
+
+/// Writes the homes `node0` … `node3`, `kneard0` and `kneard1` below `data`. Homes that are there
+/// already stay as they are.
+///
+/// # Errors
+/// neard cannot make them, or what the file system says.
+pub fn init(neard: &Program, data: &Path, ports: &Ports) -> Result<()> {
+    // The last thing that is written.
+    if data.join("kneard1/config.json").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
+    let output = Command::new(&neard.path)
+        .arg("--home")
+        .arg(data)
+        .args(["localnet", "--shards", "1", "--validators", "4"])
+        .output()
+        .with_context(|| format!("cannot run {}", neard.path.display()))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let last = text.lines().last().unwrap_or("it printed nothing");
+        bail!("{} localnet failed: {last}", neard.path.display());
+    }
+    let boot_node = boot_node(data, ports)?;
+    for (number, (rpc, network)) in ports.nodes.iter().enumerate() {
+        let boot_nodes = if number == 0 { "" } else { &boot_node };
+        adapt(&data.join(format!("node{number}/config.json")), *rpc, Some(*network), boot_nodes)?;
+    }
+    for (number, rpc) in ports.kneard_rpc.iter().enumerate() {
+        let home = data.join(format!("kneard{number}"));
+        fs::create_dir_all(&home)?;
+        fs::copy(data.join(VALIDATOR).join("genesis.json"), home.join("genesis.json"))?;
+        let key = serde_json::to_vec_pretty(&new_node_key()?)?;
+        atomic_file::write(&home.join("voter_node_key.json"), &key, 0o600)?;
+        let config = home.join("config.json");
+        let unfinished = home.join("config.json.new");
+        fs::copy(data.join(VALIDATOR).join("config.json"), &unfinished)?;
+        adapt(&unfinished, *rpc, None, "")?;
+        fs::rename(unfinished, config)?;
+    }
+    Ok(())
+}
+
+/// Becomes node `number`; the first to come writes the homes.
+pub fn run_node(number: u8, data: &Path) -> Result<ExitCode> {
+    let neard = programs::neard()?;
+    fs::create_dir_all(data)?;
+    let lock = fs::File::open(data)?;
+    lock.lock().with_context(|| format!("cannot lock {}", data.display()))?;
+    init(&neard, data, &Ports::tutorial())?;
+    drop(lock);
+    let error = node_command(&neard, &data.join(format!("node{number}"))).exec();
+    bail!("cannot run {}: {error}", neard.path.display())
+}
+
+/// The command that runs the node of a home.
+pub fn node_command(neard: &Program, home: &Path) -> Command {
+    let mut command = Command::new(&neard.path);
+    command.arg("--home").arg(home).arg("run");
+    command
+}
+
+/// The first node as the others find it.
+pub fn boot_node(data: &Path, ports: &Ports) -> Result<String> {
+    let key = read_json(&data.join("node0/node_key.json"))?;
+    let Some(key) = key["public_key"].as_str() else { bail!("node0's key has no public_key") };
+    Ok(format!("{key}@127.0.0.1:{}", ports.nodes[0].1))
+}
+
+fn adapt(config: &PathBuf, rpc: u16, network: Option<u16>, boot_nodes: &str) -> Result<()> {
+    let mut json = read_json(config)?;
+    json["rpc"]["addr"] = json!(format!("127.0.0.1:{rpc}"));
+    if let Some(port) = network {
+        json["network"]["addr"] = json!(format!("127.0.0.1:{port}"));
+    }
+    json["network"]["boot_nodes"] = json!(boot_nodes);
+    // Everybody is on loopback.
+    json["network"]["allow_private_ip_in_public_addrs"] = json!(true);
+    atomic_file::write(config, &serde_json::to_vec_pretty(&json)?, 0o644)?;
+    Ok(())
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))
+}
+
+/// A new node key as neard writes it (nearcore `core/crypto/src/key_file.rs`).
+fn new_node_key() -> Result<Value> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("no random numbers")?;
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+    let text = |bytes: &[u8]| format!("ed25519:{}", bs58::encode(bytes).into_string());
+    Ok(json!({
+        "account_id": "node",
+        "public_key": text(key.verifying_key().as_bytes()),
+        "secret_key": text(&key.to_keypair_bytes()),
+    }))
+}

@@ -1,0 +1,262 @@
+//! The one question that kneard asks neard again and again: `GET /status`.
+//!
+//! neard's answers gain and lose fields between releases, so only the fields that decide something
+//! are required, and everything else may be missing, null or new.
+
+use super::keys::PublicKey;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// `/status` of a node with all validators of mainnet is about 50 kB.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// What neard says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// neard is catching up with the chain.
+    pub syncing: bool,
+    /// Height of the newest block that it knows.
+    pub head: u64,
+    /// `None`: it holds no validator key.
+    pub validator_public_key: Option<PublicKey>,
+    /// `None`: it holds no validator key.
+    pub validator_account_id: Option<String>,
+    pub node_public_key: Option<PublicKey>,
+    /// Such as `2.6.1 (build …)`.
+    pub version: Option<String>,
+    pub chain_id: Option<String>,
+    pub uptime_sec: Option<u64>,
+}
+
+/// Why there is no status. One line that names the address.
+#[derive(Debug, thiserror::Error)]
+pub enum RpcError {
+    #[error("neard at {addr} did not answer within {} ms", limit.as_millis())]
+    TimedOut { addr: SocketAddr, limit: Duration },
+    #[error("neard at {addr} cannot be reached: {source}")]
+    Unreachable { addr: SocketAddr, source: std::io::Error },
+    #[error("neard at {addr} broke off: {source}")]
+    Broken { addr: SocketAddr, source: hyper::Error },
+    #[error("neard at {addr} answered {code} to /status")]
+    Refused { addr: SocketAddr, code: u16 },
+    #[error("neard at {addr} answered /status with something else: {why}")]
+    Garbled { addr: SocketAddr, why: String },
+}
+
+/// neard's RPC server at one address. A connection per question: it is local, asked about once a
+/// second, and a restarted neard must never be mistaken for a broken old connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Rpc {
+    addr: SocketAddr,
+}
+
+impl Rpc {
+    /// `addr` as in neard's `rpc.addr`; an unspecified address is asked at loopback.
+    pub fn new(mut addr: SocketAddr) -> Self {
+        if addr.ip().is_unspecified() {
+            addr.set_ip(loopback_like(addr.ip()));
+        }
+        Self { addr }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Asks for `/status`, within `limit` in all.
+    ///
+    /// # Errors
+    /// See [`RpcError`]; neard may be starting, hanging, or not neard at all.
+    pub async fn status(&self, limit: Duration) -> Result<Status, RpcError> {
+        let addr = self.addr;
+        let body = tokio::time::timeout(limit, self.get("/status"))
+            .await
+            .map_err(|_| RpcError::TimedOut { addr, limit })??;
+        parse_status(&body).map_err(|why| RpcError::Garbled { addr, why })
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, RpcError> {
+        let addr = self.addr;
+        let broken = |source| RpcError::Broken { addr, source };
+        let stream = TcpStream::connect(addr)
+            .await
+            .map_err(|source| RpcError::Unreachable { addr, source })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Drives the connection; ends with this function, whichever way that ends.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let request = hyper::Request::get(path)
+            .header(header::HOST, addr.to_string())
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let code = response.status();
+        if !code.is_success() {
+            return Err(RpcError::Refused { addr, code: code.as_u16() });
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        Ok(body.map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?.to_bytes())
+    }
+}
+
+/// The loopback address of the same family.
+pub(super) fn loopback_like(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+fn parse_status(body: &[u8]) -> Result<Status, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        sync_info: SyncInfo,
+        validator_public_key: Option<PublicKey>,
+        validator_account_id: Option<String>,
+        node_public_key: Option<PublicKey>,
+        version: Option<Version>,
+        chain_id: Option<String>,
+        uptime_sec: Option<u64>,
+    }
+    #[derive(Deserialize)]
+    struct SyncInfo {
+        syncing: bool,
+        latest_block_height: u64,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        version: Option<String>,
+        build: Option<String>,
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let version = answer.version.and_then(|Version { version, build }| match (version, build) {
+        (Some(version), Some(build)) if build != version && !build.is_empty() => {
+            Some(format!("{version} (build {build})"))
+        }
+        (version, _) => version,
+    });
+    Ok(Status {
+        syncing: answer.sync_info.syncing,
+        head: answer.sync_info.latest_block_height,
+        validator_public_key: answer.validator_public_key,
+        validator_account_id: answer.validator_account_id,
+        node_public_key: answer.node_public_key,
+        version,
+        chain_id: answer.chain_id,
+        uptime_sec: answer.uptime_sec,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// Answers every connection with these bytes and closes it.
+    async fn server(answer: impl Into<Vec<u8>>) -> Rpc {
+        let answer = answer.into();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rpc = Rpc::new(listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                assert!(request[..length].starts_with(b"GET /status HTTP/1.1\r\n"));
+                // The client may have had enough before the end.
+                let _ = stream.write_all(&answer).await;
+            }
+        });
+        rpc
+    }
+
+    fn ok(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    const SYNCED: &str = r#""sync_info":{"syncing":false,"latest_block_height":42,"new":[]}"#;
+
+    #[tokio::test]
+    async fn a_validators_status_is_read() {
+        let body = format!(
+            r#"{{"version":{{"version":"2.6.1","build":"nix","rustc_version":"1"}},
+                "chain_id":"localnet","uptime_sec":7,"validator_account_id":"a.near",
+                "validator_public_key":"ed25519:v","node_public_key":"ed25519:n",
+                "validators":[{{"account_id":"a.near"}}],"added_in_3.0":{{}},{SYNCED}}}"#
+        );
+        let rpc = server(ok(&body)).await;
+        for _ in 0..2 {
+            let status = rpc.status(LIMIT).await.unwrap();
+            assert_eq!((status.syncing, status.head, status.uptime_sec), (false, 42, Some(7)));
+            assert_eq!(status.validator_public_key.unwrap().as_str(), "ed25519:v");
+            assert_eq!(status.node_public_key.unwrap().as_str(), "ed25519:n");
+            assert_eq!(status.validator_account_id.as_deref(), Some("a.near"));
+            assert_eq!(status.version.as_deref(), Some("2.6.1 (build nix)"));
+            assert_eq!(status.chain_id.as_deref(), Some("localnet"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_decide_anything_may_be_missing_or_null() {
+        let rpc = server(ok(&format!(r#"{{"validator_public_key":null,{SYNCED}}}"#))).await;
+        let status = rpc.status(LIMIT).await.unwrap();
+        assert_eq!(status.validator_public_key, None);
+        assert_eq!((status.version, status.node_public_key), (None, None));
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_no_status_are_refused_in_one_line_with_the_address() {
+        let huge = format!("{{{SYNCED},\"x\":\"{}\"}}", "x".repeat(MAX_ANSWER));
+        for (answer, expected) in [
+            (ok("{}"), "missing field `sync_info`"),
+            (ok(r#"{"sync_info":{"syncing":false}}"#), "missing field `latest_block_height`"),
+            (ok(r#"{"sync_info":{"latest_block_height":1}}"#), "missing field `syncing`"),
+            (ok("<html>"), "something else"),
+            (ok(&huge), "something else"),
+            ("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n".to_owned(), "answered 503"),
+            ("SSH-2.0-OpenSSH\r\n".to_owned(), "broke off"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{".to_owned(), "something else"),
+            (String::new(), "broke off"),
+        ] {
+            let rpc = server(answer).await;
+            let error = rpc.status(LIMIT).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+            assert!(error.contains(&rpc.addr().to_string()) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_costs_the_limit_and_no_more() {
+        // Accepted by the kernel, never by us.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rpc = Rpc::new(listener.local_addr().unwrap());
+        let error = rpc.status(Duration::from_millis(50)).await.unwrap_err();
+        assert!(error.to_string().ends_with("did not answer within 50 ms"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        drop(listener);
+        let error = Rpc::new(addr).status(LIMIT).await.unwrap_err();
+        assert!(matches!(error, RpcError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_unspecified_address_is_asked_at_loopback() {
+        assert_eq!(Rpc::new("0.0.0.0:3030".parse().unwrap()).addr().to_string(), "127.0.0.1:3030");
+        assert_eq!(Rpc::new("[::]:3030".parse().unwrap()).addr().to_string(), "[::1]:3030");
+    }
+}

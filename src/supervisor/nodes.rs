@@ -1,0 +1,117 @@
+//! Publishes this node in Consul, for `status` and for the leases that other nodes must wait out.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Keys, Snapshot};
+use crate::consul::{Client, Consistency, Error};
+use crate::control::NodeReport;
+use crate::election::{SessionId, State};
+
+/// How often the head is published when nothing else changes.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How soon a change or a failed try is published again.
+const PAUSE: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Runs until it is dropped.
+pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<Snapshot>) {
+    let mut twin = Twin::default();
+    loop {
+        let (state, session, report) = {
+            let now = snapshot.borrow_and_update();
+            (now.state, now.session.clone(), now.report.clone())
+        };
+        let started = Instant::now();
+        let published: Option<(State, SessionId)> = match session {
+            Some(session) => match put(&client, &keys, &session, &report, &mut twin).await {
+                Ok(()) => Some((state, session)),
+                // What matters to the election reports its own failures.
+                Err(_) => None,
+            },
+            None => None,
+        };
+        let next = started + if published.is_some() { INTERVAL } else { PAUSE };
+        let news = snapshot.wait_for(|now| {
+            now.session.is_some()
+                && published.as_ref().map(|(state, session)| (*state, Some(session)))
+                    != Some((now.state, now.session.as_ref()))
+        });
+        tokio::select! {
+            news = news => if news.is_err() { return },
+            () = sleep_until(next) => {}
+        }
+        sleep_until(started + PAUSE).await;
+    }
+}
+
+/// Removes this node's entry.
+pub async fn withdraw(client: &Client, keys: &Keys, report: &NodeReport) {
+    for name in [report.node_id.clone(), name_of_twin(report)] {
+        let key = keys.node(&name);
+        let entry = client.read(&key, Consistency::Default, LIMIT).await;
+        let is_ours = |value: &[u8]| {
+            serde_json::from_slice::<NodeReport>(value)
+                .is_ok_and(|entry| entry.instance == report.instance)
+        };
+        if entry.is_ok_and(|read| read.entry.is_some_and(|entry| is_ours(&entry.value))) {
+            // Left behind it is harmless: an entry without a session is not listed.
+            let _ = client.delete(&key, LIMIT).await;
+        }
+    }
+}
+
+/// Another node that carries our node id.
+#[derive(Default)]
+struct Twin {
+    last: Option<NodeReport>,
+    reported: bool,
+}
+
+async fn put(
+    client: &Client,
+    keys: &Keys,
+    session: &SessionId,
+    report: &NodeReport,
+    twin: &mut Twin,
+) -> Result<(), Error> {
+    // A report is plain data: serializing it cannot fail.
+    let value = serde_json::to_vec(report).unwrap_or_default();
+    let key = keys.node(&report.node_id);
+    if client.put(&key, &value, Some(session), LIMIT).await? {
+        return Ok(());
+    }
+    let entry = client.read(&key, Consistency::Default, LIMIT).await?.entry;
+    let other = entry.and_then(|entry| serde_json::from_slice::<NodeReport>(&entry.value).ok());
+    twin.meet(report, other);
+    // Both stay listed, and the election knows them apart by instance and session.
+    client.put(&keys.node(&name_of_twin(report)), &value, Some(session), LIMIT).await?;
+    Ok(())
+}
+
+impl Twin {
+    /// An earlier run of this node, whose session has not expired yet, publishes nothing new.
+    fn meet(&mut self, report: &NodeReport, other: Option<NodeReport>) {
+        let Some(other) = other.filter(|other| other.instance != report.instance) else { return };
+        let alive = self.last.as_ref().is_some_and(|last| {
+            last.instance == other.instance
+                && (last.head != other.head || last.state != other.state)
+        });
+        if alive && !self.reported {
+            self.reported = true;
+            tracing::error!(
+                "another kneard on {} votes with the same node id {:?}: \
+                 give each node its own --node-id",
+                other.hostname,
+                report.node_id
+            );
+        }
+        self.last = Some(other);
+    }
+}
+
+fn name_of_twin(report: &NodeReport) -> String {
+    format!("{}.{}", report.node_id, report.instance)
+}

@@ -1,0 +1,81 @@
+//! `kneard release`: gives a dead kneard's lock back, once its neard is proven dead.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::Keys;
+use super::consul_io::{committed, operations, refused_or_unknown};
+use super::runtime_file::RuntimeFile;
+use crate::consul::{Client, Consistency};
+use crate::election::{Content, Outcome, Write};
+
+/// Past this the lease has ended by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    #[error("{path}: {error}; --runtime-dir must be the one that kneard ran with")]
+    File { path: PathBuf, error: std::io::Error },
+    #[error("neard is still alive with pid {0}: it may sign, so the lock stays")]
+    Alive(i32),
+    #[error("{0}")]
+    Consul(String),
+}
+
+/// Gives the lock back that the kneard of `runtime_dir` held. Returns what was done, in words.
+///
+/// # Errors
+/// neard is alive, or Consul could not be told.
+pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
+    let file = RuntimeFile::read(runtime_dir)
+        .map_err(|error| ReleaseError::File { path: RuntimeFile::path(runtime_dir), error })?;
+    if let Some(neard) = file.neard.filter(|neard| neard.is_alive()) {
+        return Err(ReleaseError::Alive(neard.pid));
+    }
+    let Some(session) = file.session.clone() else {
+        return Ok("there was no Consul session: nothing to release".to_owned());
+    };
+    let consul = |error: crate::consul::Error| ReleaseError::Consul(error.to_string());
+    let client = Client::new(file.consul()).map_err(consul)?;
+    let key = Keys::new(&file.account_id).election();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let why = match client.read(&key, Consistency::Consistent, LIMIT).await {
+            Ok(read) => {
+                let Some(entry) =
+                    read.entry.filter(|entry| entry.session.as_ref() == Some(&session))
+                else {
+                    return Ok("the lock was not held: nothing to release".to_owned());
+                };
+                let Content::Record(record) = Content::parse(&entry.value) else {
+                    return Ok("the record is unreadable: left to its lease".to_owned());
+                };
+                if record.instance != file.instance {
+                    return Ok("the record is another kneard's: nothing to release".to_owned());
+                }
+                let mut record = record.after_crash("kneard died, neard was killed");
+                record.since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+                let state = record.state;
+                let write =
+                    Write::Release { index: entry.modify_index, session: session.clone(), record };
+                let outcome = match client.txn(&operations(&key, write), LIMIT).await {
+                    Ok(entries) => committed(&key, &entries),
+                    Err(error) => refused_or_unknown(&error),
+                };
+                match outcome {
+                    Outcome::Committed(_) => {
+                        return Ok(format!("unlocked, the record says {state:?}").to_lowercase());
+                    }
+                    Outcome::Refused(_, why) | Outcome::Unknown(why) => why,
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        if tokio::time::Instant::now() >= deadline {
+            return Err(ReleaseError::Consul(why));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}

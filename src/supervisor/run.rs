@@ -1,0 +1,390 @@
+//! The one loop: events in, actions out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::consul_io::ConsulIo;
+use super::process::{FromGuard, NeardOptions, Process};
+use super::runtime_file::RuntimeFile;
+use super::{Keys, Snapshot, nodes};
+use crate::consul::{self, Client};
+use crate::control;
+use crate::election::{Action, Event, ExitReason, Machine, Notice, SessionId, Time};
+use crate::exporter;
+use crate::neard::boot_clock;
+use crate::neard::home::{self, Home, HomeError};
+use crate::neard::keys::{KeyError, KeyFile, KeyKind};
+use crate::programs;
+use crate::settings::Settings;
+
+/// How long a predecessor on the same home may take to die.
+const HOME_LOCK_WAIT: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// More events than ever wait at once.
+const EVENTS: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error("--consul-url or --consul-token-file: {0}")]
+    Consul(consul::Error),
+    #[error(
+        "--account-id {flag} is not the account of {key_file}, which is {key}: correct the one or the other"
+    )]
+    Account { flag: String, key_file: PathBuf, key: String },
+    #[error(
+        "--exporter-address {address}: {error}; stop what uses it or choose another --exporter-address"
+    )]
+    Exporter { address: SocketAddr, error: io::Error },
+    #[error("--control-socket {path}: {error}; stop what uses it or choose another")]
+    Control { path: PathBuf, error: io::Error },
+    #[error("--neard-binary {0}: no such program; install neard or name where it is")]
+    NoNeard(PathBuf),
+    #[error("--runtime-dir {path}: {error}; it must be a directory that kneard can write to")]
+    RuntimeDir { path: PathBuf, error: io::Error },
+    #[error("neard does not start: {0}; see its log above")]
+    NeardDoesNotStart(String),
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+}
+
+impl RunError {
+    /// The exit code: 2 for what the operator has to correct before a start can succeed, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Key(_)
+            | RunError::Consul(_)
+            | RunError::Account { .. }
+            | RunError::NoNeard(_) => 2,
+            RunError::Home(HomeError::Locked { .. }) => 1,
+            RunError::Home(_) => 2,
+            RunError::Exporter { .. }
+            | RunError::Control { .. }
+            | RunError::RuntimeDir { .. }
+            | RunError::NeardDoesNotStart(_)
+            | RunError::Signals(_) => 1,
+        }
+    }
+}
+
+/// Runs neard until a signal asks to stop.
+///
+/// # Errors
+/// What is wrong with the keys, the home or the addresses, found before anything is changed; or
+/// that neard does not start.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    let (options, account) = neard_options(&settings)?;
+    let client = Client::new(settings.consul.clone()).map_err(RunError::Consul)?;
+    if !programs::is_found(&settings.neard_binary) {
+        return Err(RunError::NoNeard(settings.neard_binary));
+    }
+    let home = Home::open(&settings.neard_home)?;
+    home.check(&options.standby)?;
+    home.check(&options.validator)?;
+    home.rpc_addr()?;
+    access(&settings.runtime_dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
+        RunError::RuntimeDir { path: settings.runtime_dir.clone(), error: errno.into() }
+    })?;
+    let lock = home.lock(HOME_LOCK_WAIT).await?;
+
+    let exporter = TcpListener::bind(settings.exporter_address)
+        .await
+        .map_err(|error| RunError::Exporter { address: settings.exporter_address, error })?;
+    let socket = control::bind(&settings.control_socket)
+        .map_err(|error| RunError::Control { path: settings.control_socket.clone(), error })?;
+
+    let keys = Keys::new(&account);
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let machine = Machine::new(settings.election.clone(), now());
+    let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None));
+    let consul = ConsulIo::new(client.clone(), keys.clone(), &settings.election, events.clone());
+
+    let api =
+        control::Api { consul: client.clone(), keys: keys.clone(), snapshot: snapshot.subscribe() };
+    let serving = [
+        tokio::spawn(exporter::serve(exporter, snapshot.subscribe())),
+        tokio::spawn(control::serve(socket, api)),
+    ];
+    let publishing =
+        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
+
+    let runtime_file = runtime_file(&settings, &account);
+    runtime_file
+        .write(&settings.runtime_dir)
+        .map_err(|error| RunError::RuntimeDir { path: settings.runtime_dir.clone(), error })?;
+    let mut supervisor = Supervisor {
+        machine,
+        process: Process::new(home, lock, options, events),
+        consul,
+        client,
+        keys,
+        snapshot,
+        runtime_file,
+        runtime_dir: settings.runtime_dir.clone(),
+        publishing: Some(publishing),
+    };
+    let result = supervisor.turn(inbox).await;
+    for task in serving {
+        task.abort();
+    }
+    // Only our own: bind replaced whatever was there.
+    let _ = std::fs::remove_file(&settings.control_socket);
+    result
+}
+
+/// Reads the keys and works out what neard is started with.
+fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
+    let load = |path: &PathBuf, kind| KeyFile::load(path, kind, settings.allow_readable_keys);
+    let validator_key = load(&settings.validator_key, KeyKind::ValidatorKey)?;
+    let node_key =
+        |path: &Option<PathBuf>| path.as_ref().map(|path| load(path, KeyKind::NodeKey)).transpose();
+    let validator_node_key = node_key(&settings.validator_node_key)?;
+    let voter_node_key = node_key(&settings.voter_node_key)?;
+    let account = validator_key.account_id.as_ref().map(|account| account.as_str().to_owned());
+    let account = account.unwrap_or_default();
+    if let Some(flag) = settings.account_id.as_ref().filter(|flag| **flag != account) {
+        return Err(RunError::Account {
+            flag: flag.clone(),
+            key_file: settings.validator_key.clone(),
+            key: account,
+        });
+    }
+    let path = |key: Option<&KeyFile>| key.map(|key| key.path.clone());
+    let options = NeardOptions {
+        binary: settings.neard_binary.clone(),
+        boot_nodes: settings.boot_nodes.clone(),
+        release_args: vec![
+            "release".into(),
+            "--runtime-dir".into(),
+            settings.runtime_dir.clone().into(),
+        ],
+        standby: home::Role::Standby {
+            validator_key: validator_key.path.clone(),
+            node_key: path(voter_node_key.as_ref()),
+            network_addr: settings.voter_network_addr,
+        },
+        validator: home::Role::Validator {
+            validator_key: validator_key.path.clone(),
+            // Without a node key of its own the validator keeps the standby's identity.
+            node_key: path(validator_node_key.as_ref().or(voter_node_key.as_ref())),
+            network_addr: settings.validator_network_addr,
+            public_address: settings.public_address,
+        },
+        validator_public_key: validator_key.public_key,
+    };
+    Ok((options, account))
+}
+
+fn runtime_file(settings: &Settings, account: &str) -> RuntimeFile {
+    let tls = &settings.consul.tls;
+    RuntimeFile {
+        account_id: account.to_owned(),
+        instance: settings.election.instance.clone(),
+        session: None,
+        neard: None,
+        neard_home: settings.neard_home.clone(),
+        consul_addresses: settings.consul.addresses.clone(),
+        consul_token_file: settings.consul.token_file.clone(),
+        consul_ca_file: tls.ca_file.clone(),
+        consul_cert_file: tls.cert_file.clone(),
+        consul_key_file: tls.key_file.clone(),
+    }
+}
+
+struct Supervisor {
+    machine: Machine,
+    process: Process,
+    consul: ConsulIo,
+    client: Client,
+    keys: Keys,
+    snapshot: watch::Sender<Snapshot>,
+    runtime_file: RuntimeFile,
+    runtime_dir: PathBuf,
+    publishing: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// What ends one wait of the loop.
+enum News {
+    Event(Event),
+    FromGuard(FromGuard),
+    ReloadToken(&'static str),
+    Ping,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, RunError> {
+        let on = |kind| signal(kind).map_err(RunError::Signals);
+        Ok(Signals {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            user: on(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+impl Supervisor {
+    async fn turn(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), RunError> {
+        let mut signals = Signals::new()?;
+        let mut pings = interval(PING_INTERVAL);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut event = Some(Event::Tick);
+        loop {
+            if let Some(event) = event.take() {
+                for action in self.machine.handle(now(), event) {
+                    if let Action::Exit(reason) = action {
+                        return self.end(reason).await;
+                    }
+                    self.carry_out(action).await;
+                }
+                self.publish_snapshot();
+            }
+            let timeout = self.until_timeout();
+            let news = tokio::select! {
+                biased;
+                from_guard = self.process.from_guard() => News::FromGuard(from_guard),
+                Some(event) = inbox.recv() => News::Event(event),
+                () = sleep(timeout) => News::Event(Event::Tick),
+                _ = signals.terminate.recv() => News::Event(Event::Stop("SIGTERM".to_owned())),
+                _ = signals.interrupt.recv() => News::Event(Event::Stop("SIGINT".to_owned())),
+                _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
+                _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
+                _ = pings.tick() => News::Ping,
+            };
+            event = match news {
+                News::Event(event) => Some(event),
+                News::FromGuard(from_guard) => self.from_guard(from_guard),
+                News::ReloadToken(signal) => self.reload_token(signal),
+                News::Ping => self.process.ping(),
+            };
+        }
+    }
+
+    fn until_timeout(&self) -> Duration {
+        /// Longer than anything is ever awaited.
+        const IDLE: Duration = Duration::from_secs(3600);
+        self.machine.next_timeout().map_or(IDLE, |at| at.since(now()))
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::StartNeard(role) => self.process.start(role).await,
+            Action::TerminateNeard => self.process.terminate(),
+            Action::KillNeard => self.process.kill(),
+            Action::AskStatus { id } => self.process.ask_status(id),
+            Action::ArmGuard(deadline) => self.process.arm(deadline),
+            Action::CreateSession => self.consul.create_session(),
+            Action::RenewSession(id) => self.consul.renew_session(id),
+            Action::DestroySession(id) => self.leave_consul(&id).await,
+            Action::Commit { id, write } => self.consul.commit(id, write),
+            Action::ReadKey { id } => self.consul.read_key(id),
+            Action::ReadLeases => self.consul.read_leases(),
+            Action::Watch(wanted) => self.consul.watch(wanted),
+            Action::Changed(transition) => tracing::info!(
+                target: "kneard::supervisor",
+                "state changed: {} -> {}", transition.from, transition.to
+            ),
+            Action::Log(notice) => log(&notice),
+            // Handled by the loop.
+            Action::Exit(_) => {}
+        }
+    }
+
+    fn from_guard(&mut self, from_guard: FromGuard) -> Option<Event> {
+        match from_guard {
+            FromGuard::Tell(event) => Some(event),
+            FromGuard::Started(identity) => {
+                self.runtime_file.neard = Some(identity);
+                self.write_runtime_file();
+                Some(Event::NeardStarted)
+            }
+            FromGuard::Nothing => None,
+        }
+    }
+
+    fn reload_token(&mut self, signal: &str) -> Option<Event> {
+        match self.client.reload_token() {
+            Ok(()) => tracing::info!("{signal} received: read the Consul token again"),
+            Err(error) => tracing::error!("{signal} received, the old Consul token stays: {error}"),
+        }
+        None
+    }
+
+    fn publish_snapshot(&mut self) {
+        let mut snapshot = Snapshot::take(
+            &self.machine,
+            self.process.pid(),
+            self.process.restarts(),
+            self.process.version.as_deref(),
+        );
+        // The machine has no wall clock: its own records lack the time that was written.
+        if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())
+            && record.since.is_empty()
+        {
+            since.clone_into(&mut record.since);
+        }
+        if snapshot.session != self.runtime_file.session {
+            self.set_session(snapshot.session.clone());
+        }
+        self.snapshot.send_replace(snapshot);
+    }
+
+    fn set_session(&mut self, session: Option<SessionId>) {
+        self.runtime_file.session = session;
+        self.write_runtime_file();
+    }
+
+    /// Without it a crash is noticed by the lease's end and not at once: not worth a stop.
+    fn write_runtime_file(&self) {
+        if let Err(error) = self.runtime_file.write(&self.runtime_dir) {
+            tracing::error!("--runtime-dir {}: {error}", self.runtime_dir.display());
+        }
+    }
+
+    async fn leave_consul(&mut self, session: &SessionId) {
+        if let Some(publishing) = self.publishing.take() {
+            publishing.abort();
+        }
+        let report = self.snapshot.borrow().report.clone();
+        nodes::withdraw(&self.client, &self.keys, &report).await;
+        self.consul.destroy_session(session).await;
+    }
+
+    async fn end(&mut self, reason: ExitReason) -> Result<(), RunError> {
+        RuntimeFile::remove(&self.runtime_dir);
+        match reason {
+            ExitReason::Stopped => Ok(()),
+            ExitReason::NeardDoesNotStart(why) => Err(RunError::NeardDoesNotStart(why)),
+        }
+    }
+}
+
+fn now() -> Time {
+    Time::from_nanos(boot_clock::now())
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Info(text) => tracing::info!(target: "kneard::supervisor", "{text}"),
+        Notice::Warning(text) => tracing::warn!(target: "kneard::supervisor", "{text}"),
+        Notice::Error(text) => tracing::error!(target: "kneard::supervisor", "{text}"),
+    }
+}

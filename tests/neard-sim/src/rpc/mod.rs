@@ -1,0 +1,105 @@
+//! The HTTP face: `/status`, `/health`, `/metrics` and JSON-RPC at `/`.
+//!
+//! The handlers hold no state: each request goes to the node's loop and waits for its answer,
+//! so that a node whose loop hangs does not answer either.
+
+pub mod jsonrpc;
+pub mod metrics;
+pub mod status;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::chain::consensus::Consensus;
+use crate::keys::PublicKey;
+use crate::network::Network;
+
+/// What a client asks.
+#[derive(Debug)]
+pub enum Request {
+    Status,
+    Health,
+    Metrics,
+    /// The body of a JSON-RPC request.
+    Rpc(Bytes),
+}
+
+/// An answer to be sent over HTTP.
+#[derive(Debug)]
+pub enum Answer {
+    Json(StatusCode, Value),
+    Text(String),
+}
+
+/// A request on its way to the node's loop.
+#[derive(Debug)]
+pub struct Call {
+    pub request: Request,
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What the answers are made of.
+#[derive(Debug)]
+pub struct View<'a> {
+    pub consensus: &'a Consensus,
+    pub network: &'a Network,
+    pub node_key: PublicKey,
+    /// Reported instead of the loaded key (a fault).
+    pub report_key: Option<PublicKey>,
+    pub syncing: bool,
+    pub version: &'a str,
+    pub rpc_addr: String,
+    pub uptime_sec: u64,
+    pub expected_shutdown: Option<u64>,
+    pub counters: &'a metrics::Counters,
+}
+
+/// Serves until its task is aborted.
+pub async fn serve(listener: TcpListener, calls: mpsc::Sender<Call>) {
+    let app = Router::new()
+        .route("/", post(|State(calls), body: Bytes| ask(calls, Request::Rpc(body))))
+        .route("/status", get(|State(calls)| ask(calls, Request::Status)))
+        .route("/health", get(|State(calls)| ask(calls, Request::Health)))
+        .route("/metrics", get(|State(calls)| ask(calls, Request::Metrics)))
+        .with_state(calls);
+    if let Err(e) = axum::serve(listener, app).await {
+        crate::error!("jsonrpc", "HTTP server ended: {e}");
+    }
+}
+
+async fn ask(calls: mpsc::Sender<Call>, request: Request) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if calls.send(Call { request, reply }).await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    match answer.await {
+        Ok(Answer::Json(status, value)) => {
+            (status, [(header::CONTENT_TYPE, "application/json")], value.to_string())
+                .into_response()
+        }
+        Ok(Answer::Text(text)) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The answer to `request`.
+pub fn answer(view: &View<'_>, request: &Request) -> Answer {
+    match request {
+        Request::Status => Answer::Json(StatusCode::OK, status::status(view)),
+        Request::Health => Answer::Json(StatusCode::OK, Value::Null),
+        Request::Metrics => Answer::Text(metrics::text(view)),
+        Request::Rpc(body) => {
+            let (status, value) = jsonrpc::answer(view, body);
+            Answer::Json(status, value)
+        }
+    }
+}
