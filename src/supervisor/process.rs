@@ -25,7 +25,7 @@ const GUARD_LIMIT: Duration = Duration::from_secs(1);
 pub struct NeardOptions {
     pub binary: PathBuf,
     pub boot_nodes: Option<String>,
-    pub release_args: Vec<OsString>,
+    pub release_argv: Vec<OsString>,
     pub standby: home::Role,
     pub validator: home::Role,
     pub validator_public_key: PublicKey,
@@ -92,7 +92,7 @@ impl Process {
             args: self.arguments(),
             home_lock: self.lock.clone(),
             deadline,
-            release_args: self.options.release_args.clone(),
+            release_argv: self.options.release_argv.clone(),
         })
         .map_err(|error| format!("cannot start the guard of neard: {error}"))?;
         self.starts += 1;
@@ -143,7 +143,7 @@ impl Process {
 
     pub fn ask_status(&self, id: u64) {
         let Some(running) = &self.running else { return };
-        let (rpc, events) = (running.rpc.clone(), self.events.clone());
+        let (rpc, events) = (running.rpc, self.events.clone());
         let ours = self.options.validator_public_key.clone();
         tokio::spawn(async move {
             let result = match rpc.status(STATUS_LIMIT).await {
@@ -163,7 +163,7 @@ impl Process {
     }
 
     /// The next thing that the guard says; never, while there is none.
-    pub async fn from_guard(&mut self) -> FromGuard {
+    pub async fn hear_guard(&mut self) -> FromGuard {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = running.from_guard.recv().await;
         match event {

@@ -248,11 +248,11 @@ impl Machine {
 
     pub(super) fn drive_session(&mut self, out: &mut Vec<Action>) {
         match &mut self.session {
-            Session::None { retry_at } if self.now >= *retry_at => {
-                if self.neard.in_sync() && !self.stopping {
-                    self.session = Session::Creating;
-                    out.push(Action::CreateSession);
-                }
+            Session::None { retry_at }
+                if self.now >= *retry_at && self.neard.in_sync() && !self.stopping =>
+            {
+                self.session = Session::Creating;
+                out.push(Action::CreateSession);
             }
             Session::Live { id, renew_at, renewing } if self.now >= *renew_at && !*renewing => {
                 *renewing = true;
