@@ -157,9 +157,9 @@ fn a_session_that_is_gone_demotes_at_once() {
 #[test]
 fn answers_to_a_lost_tenures_requests_arm_nothing() {
     let mut node = Node::holder();
-    node.tick(1_200);
-    node.on(1_210, Event::SessionRenewed(Ok(false)));
-    assert_eq!(node.written(1_220, Outcome::Committed(52)), []);
+    node.tick(4_000);
+    assert_eq!(node.on(4_010, Event::SessionRenewed(Ok(false))), demoted());
+    assert_eq!(node.written(4_020, Outcome::Committed(52)), []);
 }
 
 #[test]
