@@ -8,6 +8,7 @@
 mod answer;
 pub mod client;
 pub mod error;
+pub mod model;
 pub mod stand_in;
 mod tls;
 mod token;
