@@ -1,7 +1,7 @@
 //! Runs neard under its guard and asks for its status, as the core's actions say.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -62,6 +62,10 @@ pub enum FromGuard {
 impl Process {
     pub fn new(home: Home, lock: HomeLock, options: NeardOptions, events: Sender<Event>) -> Self {
         Process { home, lock, options, events, running: None, starts: 0, version: None }
+    }
+
+    pub fn binary(&self) -> &Path {
+        &self.options.binary
     }
 
     pub fn pid(&self) -> Option<i32> {

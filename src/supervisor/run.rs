@@ -54,8 +54,8 @@ pub enum RunError {
     NoNeard(PathBuf),
     #[error("--runtime-dir {path}: {error}; it must be a directory that kneard can write to")]
     RuntimeDir { path: PathBuf, error: io::Error },
-    #[error("neard does not start: {0}; see its log above")]
-    NeardDoesNotStart(String),
+    #[error("--neard-binary {binary} does not start neard: {why}; see its log above")]
+    NeardDoesNotStart { binary: PathBuf, why: String },
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
 }
@@ -73,7 +73,7 @@ impl RunError {
             RunError::Exporter { .. }
             | RunError::Control { .. }
             | RunError::RuntimeDir { .. }
-            | RunError::NeardDoesNotStart(_)
+            | RunError::NeardDoesNotStart { .. }
             | RunError::Signals(_) => 1,
         }
     }
@@ -374,7 +374,10 @@ impl Supervisor {
         RuntimeFile::remove(&self.runtime_dir);
         match reason {
             ExitReason::Stopped => Ok(()),
-            ExitReason::NeardDoesNotStart(why) => Err(RunError::NeardDoesNotStart(why)),
+            ExitReason::NeardDoesNotStart(why) => {
+                let binary = self.process.binary().to_owned();
+                Err(RunError::NeardDoesNotStart { binary, why })
+            }
         }
     }
 }
