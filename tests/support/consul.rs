@@ -323,6 +323,18 @@ pub fn http(
     token: Option<&str>,
     body: &str,
 ) -> Option<(u16, String)> {
+    let (status, _, body) = exchange(address, method, path, token, body)?;
+    Some((status, body))
+}
+
+/// As [`http`], with the head of the answer between status and body.
+pub fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Option<(u16, String, String)> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
     stream.set_read_timeout(Some(limit)).ok()?;
@@ -336,5 +348,5 @@ pub fn http(
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
+    Some((status, head.to_owned(), body.to_owned()))
 }
