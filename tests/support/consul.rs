@@ -101,9 +101,7 @@ impl Consul {
                 "skip_leave_on_interrupt": true,
                 "disable_update_check": true,
             });
-            for (key, value) in settings.as_object().expect("settings are an object") {
-                config[key] = value.clone();
-            }
+            merge(&mut config, &settings);
             let config_path = dir.join("config.json");
             fs::write(&config_path, config.to_string()).expect("write the configuration");
             servers.push(Server {
@@ -304,6 +302,18 @@ pub fn binary() -> PathBuf {
     std::env::split_paths(&path).map(|dir| dir.join("consul")).find(|file| file.is_file()).expect(
         "no `consul` in the PATH: run the tests with the README's test command, which installs it",
     )
+}
+
+/// Lay `over` on top of `base`, object by object.
+fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
 }
 
 /// Two middle bytes of 127.x.y.0/24, different in every test process and cluster.
