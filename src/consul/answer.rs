@@ -33,7 +33,10 @@ pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
             Failure::new(Kind::Denied, format!("{said}; check the token and its policy"))
         }
         500.. if is_wrong_request(&text) => Failure::new(Kind::Invalid, said),
-        500.. => Failure::unknown(said),
+        500.. if text.contains("No cluster leader") => {
+            Failure::unknown(format!("{said}; check that most of the Consul servers are up"))
+        }
+        500.. => Failure::unknown(format!("{said}; its log says more")),
         200 | 404 | 409 => return None,
         _ => Failure::unknown(format!("{said}; is this Consul?")),
     };

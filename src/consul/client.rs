@@ -336,6 +336,19 @@ fn segment(text: &str) -> Result<String, Error> {
 mod tests {
     use super::*;
 
+    /// The supervisor spawns requests as tasks.
+    #[test]
+    fn requests_can_move_between_threads() {
+        fn send<T: Send>(_: T) {}
+        let addresses = vec!["http://localhost:8500".to_owned()];
+        let client = Client::new(ClientConfig { addresses, ..ClientConfig::default() }).unwrap();
+        let (id, limit) = (SessionId("s".to_owned()), Duration::from_secs(1));
+        send(client.txn(&[], limit));
+        send(client.renew_session(&id, limit));
+        send(client.watch("k", 1, limit, Consistency::Default, limit));
+        send(client.put("k", b"", Some(&id), limit));
+    }
+
     #[test]
     fn keys_are_encoded_segment_by_segment() {
         assert_eq!(key_path("kuutamod-leader/a.near").unwrap(), "/v1/kv/kuutamod-leader/a.near");
