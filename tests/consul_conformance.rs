@@ -80,6 +80,7 @@ enum Index {
 /// One of the two, and what it has answered so far.
 struct Side {
     client: Client,
+    address: SocketAddr,
     sessions: Vec<SessionId>,
     /// Every index that it answered, in order: the two sides' must rank alike.
     indexes: Vec<u64>,
@@ -87,9 +88,11 @@ struct Side {
 
 impl Side {
     fn new(url: String) -> Self {
+        let address = url.trim_start_matches("http://").parse().expect("an address");
         let config = ClientConfig { addresses: vec![url], ..ClientConfig::default() };
         Self {
             client: Client::new(config).expect("a client"),
+            address,
             sessions: Vec::new(),
             indexes: Vec::new(),
         }
@@ -161,6 +164,7 @@ impl Side {
             }
             Step::List { prefix } => {
                 let outcome = client.read_prefix(prefix, Consistency::Consistent, LIMIT).await;
+                self.indexes.push(self.listing_index(prefix).await);
                 self.describe(outcome, Self::entries)
             }
             Step::Txn(parts) => {
@@ -172,6 +176,20 @@ impl Side {
                 self.describe(outcome, Self::entries)
             }
         }
+    }
+
+    /// The index of a listing, which the client has no use for.
+    async fn listing_index(&self, prefix: &str) -> u64 {
+        let (address, path) = (self.address, format!("/v1/kv/{prefix}?recurse"));
+        let ask = move || support::consul::exchange(address, "GET", &path, None, "");
+        // The stand-in answers on this very thread.
+        let answer = tokio::task::spawn_blocking(ask).await.expect("asked");
+        let (_, head, _) = answer.expect("an answer");
+        head.lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(name, _)| name.eq_ignore_ascii_case("x-consul-index"))
+            .map(|(_, index)| index.parse().expect("an index"))
+            .expect("an index")
     }
 
     async fn operation(&self, part: &Part) -> TxnOp {

@@ -340,3 +340,6 @@ impl Model {
             if self.lock_delays.get(key).is_some_and(|until| *until > now))
     }
 }
+
+#[cfg(test)]
+mod tests;
