@@ -15,6 +15,9 @@ use super::error::{Failure, Kind, Refusal, TxnError};
 use super::transport::Answer;
 use super::types::{KvEntry, SessionId, SessionInfo, TxnOp};
 
+/// The remedy for a denied request.
+const CHECK_TOKEN: &str = "check the token of --consul-token-file and its policy";
+
 /// Refusals that every request can meet: tokens, overload, trouble between servers.
 pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
     let text = one_line(&String::from_utf8_lossy(&answer.body));
@@ -24,13 +27,13 @@ pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
         format!("answered {}: {text}", answer.status)
     };
     let failure = match answer.status {
-        401 | 403 => Failure::new(Kind::Denied, format!("{said}; check the token and its policy")),
+        401 | 403 => Failure::new(Kind::Denied, format!("{said}; {CHECK_TOKEN}")),
         429 => Failure::new(Kind::NotSent, said),
         // The "no" of its own kind to a session or lock; 404 and 409 are the callers' to read.
         400 | 405 | 413 => Failure::new(Kind::Invalid, said),
         500.. if is_invalid_session(&text) => Failure::new(Kind::InvalidSession, said),
         500.. if text.contains("Permission denied") || text.contains("ACL not found") => {
-            Failure::new(Kind::Denied, format!("{said}; check the token and its policy"))
+            Failure::new(Kind::Denied, format!("{said}; {CHECK_TOKEN}"))
         }
         500.. if is_wrong_request(&text) => Failure::new(Kind::Invalid, said),
         500.. => Failure::unknown(said),
@@ -218,7 +221,7 @@ fn refused(errors: Vec<TxnError>) -> Failure {
     let reasons: Vec<&str> = errors.iter().map(|error| error.what.as_str()).collect();
     let what = format!("refused the transaction: {}", reasons.join("; "));
     if errors.iter().any(|error| error.refusal == Refusal::Denied) {
-        Failure::new(Kind::Denied, format!("{what}; check the token and its policy"))
+        Failure::new(Kind::Denied, format!("{what}; {CHECK_TOKEN}"))
     } else {
         Failure::new(Kind::Refused(errors), what)
     }

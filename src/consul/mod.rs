@@ -8,6 +8,8 @@
 mod answer;
 pub mod client;
 pub mod error;
+pub mod model;
+pub mod stand_in;
 mod tls;
 mod token;
 mod transport;

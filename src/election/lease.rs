@@ -50,6 +50,11 @@ impl Lease {
     }
 }
 
+/// A length for the record: rounded up, so that nobody waits too short for its end.
+pub(super) fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 /// When a predecessor is certainly done, whose last record was first seen at `first_seen` and
 /// grants `length`.
 pub(super) fn done_at(first_seen: Time, length: Duration) -> Time {

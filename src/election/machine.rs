@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::neard::Neard;
 use super::session::Session;
 use super::tenure::{HeadRule, Tenure};
-use super::view::View;
+use super::view::{Past, View};
 use super::{
-    Action, Event, ExitReason, Notice, Outcome, Record, Seen, Settings, Step, Time, Transition,
-    Write,
+    Action, Event, ExitReason, Notice, Outcome, Record, Seen, SessionId, Settings, Step, Time,
+    Transition, Write,
 };
 
 /// How soon a request to Consul that failed is repeated while it matters.
@@ -79,12 +79,15 @@ pub struct Machine {
     tenure: Option<Tenure>,
     /// The one request on the election key that is under way.
     request: Option<Request>,
-    /// An attempt at the lock whose outcome is unknown.
+    /// An attempt at the lock that may have come through.
     unknown_claim: Option<Claim>,
+    /// How many attempts at the lock were sent; any of them may still be under way.
+    claims_sent: u64,
     /// The view is known to be out of date.
     must_refresh: bool,
     next_id: u64,
     highest_term: u64,
+    past: Past,
     /// A candidate asks nothing of Consul before this.
     retry_at: Time,
     asking_leases: bool,
@@ -92,6 +95,8 @@ pub struct Machine {
     /// When the guard kills a neard that has the key.
     armed: Option<Time>,
     stopping: bool,
+    /// What the exit at the end of stopping will say.
+    exit_reason: ExitReason,
     exited: bool,
     /// The state that was last reported.
     reported: State,
@@ -119,6 +124,7 @@ enum What {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Claim {
     sent: Time,
+    session: SessionId,
     record: Record,
     safe_at: Time,
     head: HeadRule,
@@ -133,14 +139,17 @@ impl Machine {
             tenure: None,
             request: None,
             unknown_claim: None,
+            claims_sent: 0,
             must_refresh: false,
             next_id: 0,
             highest_term: 0,
+            past: Past::new(settings.lease, now),
             retry_at: now,
             asking_leases: false,
             watching: false,
             armed: None,
             stopping: false,
+            exit_reason: ExitReason::Stopped,
             exited: false,
             reported: State::Startup,
             complaint: None,
@@ -208,14 +217,14 @@ impl Machine {
     }
 
     /// The session that held the lock when last seen.
-    pub fn lock_holder(&self) -> Option<&super::SessionId> {
+    pub fn lock_holder(&self) -> Option<&SessionId> {
         match &self.tenure {
             Some(tenure) => Some(&tenure.session),
             None => self.view.as_ref()?.session(),
         }
     }
 
-    pub fn session(&self) -> Option<&super::SessionId> {
+    pub fn session(&self) -> Option<&SessionId> {
         self.session.id()
     }
 
@@ -353,10 +362,5 @@ impl Machine {
             let at = out.len() - usize::from(last);
             out.insert(at, Action::Changed(Transition { from, to }));
         }
-    }
-
-    fn exit(&mut self, reason: ExitReason, out: &mut Vec<Action>) {
-        self.exited = true;
-        out.push(Action::Exit(reason));
     }
 }

@@ -45,10 +45,14 @@ pub(super) struct Neard {
     asked: Option<(u64, Time)>,
     next_id: u64,
     next_ask: Time,
+    /// Somebody waits for the next answer: ask at this instant already.
+    hurried_ask: Option<Time>,
     out_of_sync_since: Option<Time>,
-    /// Some neard of this kneard has answered `/status` once.
+    /// Some neard of this kneard has answered `/status` once, as it should.
     pub has_answered: bool,
+    /// Starts in a row after which neard did not answer, or showed a key that it was not given.
     pub failed_starts: u32,
+    /// What a crash costs, once there was one.
     backoff: Option<Duration>,
 }
 
@@ -63,6 +67,7 @@ impl Neard {
             asked: None,
             next_id: 0,
             next_ask: now,
+            hurried_ask: None,
             out_of_sync_since: None,
             has_answered: false,
             failed_starts: 0,
@@ -104,34 +109,43 @@ impl Neard {
         self.failures = 0;
         self.asked = None;
         self.next_ask = now;
+        self.hurried_ask = None;
         self.out_of_sync_since = None;
     }
 
     /// The process is reaped. Returns whether it had been asked to stop.
     pub fn exited(&mut self, now: Time) -> bool {
         let asked_to = matches!(self.process, Process::Stopping { .. });
-        let backoff = match self.process {
+        let wait = match self.process {
             Process::Starting { .. } => {
                 self.failed_starts += 1;
-                Some(self.next_backoff())
+                self.back_off()
             }
-            Process::Up { since } if now.since(since) < STEADY_AFTER => Some(self.next_backoff()),
-            _ => None,
+            Process::Up { since } if now.since(since) < STEADY_AFTER => self.back_off(),
+            Process::Up { .. } => {
+                self.backoff = None;
+                self.back_off()
+            }
+            Process::Stopping { .. } | Process::Down { .. } => Duration::ZERO,
         };
-        // The first crash after a steady time costs no wait.
-        let wait = if asked_to { None } else { self.backoff.and(backoff) };
-        if !asked_to {
-            self.backoff = backoff;
-        }
-        self.process = Process::Down { start_at: now + wait.unwrap_or_default() };
+        self.process = Process::Down { start_at: now + wait };
         self.keyed = false;
         self.status = None;
         self.asked = None;
         asked_to
     }
 
-    fn next_backoff(&self) -> Duration {
-        self.backoff.map_or(FIRST_BACKOFF, |last| (last * 2).min(LONGEST_BACKOFF))
+    /// The wait after a crash. The first one after a steady time costs none.
+    fn back_off(&mut self) -> Duration {
+        let wait = self.backoff.unwrap_or_default();
+        self.backoff = Some((wait * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF));
+        wait
+    }
+
+    /// It answers, and shows the key that it was given or none as it should.
+    pub fn is_sound(&mut self) {
+        self.has_answered = true;
+        self.failed_starts = 0;
     }
 
     /// Takes in an answer; false when it answers an older question, of another process perhaps.
@@ -142,7 +156,10 @@ impl Neard {
         match answer {
             Some(status) => self.is_alive(now, asked, status),
             // Before its first answer it is starting, which may take long: RocksDB replays its log.
-            None if self.is_up() => self.failures += 1,
+            None if self.is_up() => {
+                self.failures += 1;
+                self.hurried_ask = None;
+            }
             None => {}
         }
         true
@@ -152,8 +169,6 @@ impl Neard {
         if let Process::Starting { .. } = self.process {
             self.process = Process::Up { since: now };
         }
-        self.has_answered = true;
-        self.failed_starts = 0;
         self.failures = 0;
         if status.syncing {
             self.out_of_sync_since.get_or_insert(now);
@@ -170,7 +185,8 @@ impl Neard {
     /// one.
     pub fn next_ask(&self) -> Option<Time> {
         let listening = matches!(self.process, Process::Starting { .. } | Process::Up { .. });
-        (listening && self.asked.is_none()).then_some(self.next_ask)
+        let next_ask = self.hurried_ask.map_or(self.next_ask, |at| at.min(self.next_ask));
+        (listening && self.asked.is_none()).then_some(next_ask)
     }
 
     /// A question is sent; returns its number.
@@ -178,11 +194,15 @@ impl Neard {
         self.next_id += 1;
         self.asked = Some((self.next_id, now));
         self.next_ask = now + interval;
+        self.hurried_ask = None;
         self.next_id
     }
 
-    /// Somebody waits for the next answer: ask soon.
+    /// Somebody waits for the next answer: ask soon. Not after a failed one, for a few of those in
+    /// a row mean that neard hangs.
     pub fn hurry(&mut self, now: Time) {
-        self.next_ask = self.next_ask.min(now + EAGER_STATUS_INTERVAL);
+        if self.failures == 0 {
+            self.hurried_ask.get_or_insert(now + EAGER_STATUS_INTERVAL);
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::MAX_LOCK_DELAY;
+
 /// The only version of the record that this code reads and writes.
 const VERSION: u32 = 1;
 
@@ -130,8 +132,13 @@ pub enum Content {
 impl Content {
     pub fn parse(value: &[u8]) -> Self {
         match serde_json::from_slice::<Record>(value) {
-            // A lease of zero would let a successor in at once.
-            Ok(record) if record.version == VERSION && record.lease_ms > 0 => {
+            // No node can have written another lease: one of zero would let a successor in at
+            // once, and one of years would keep everyone out.
+            Ok(record)
+                if record.version == VERSION
+                    && record.lease_ms > 0
+                    && record.lease() <= MAX_LOCK_DELAY =>
+            {
                 Content::Record(record)
             }
             _ => Content::Unreadable,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::lease::millis;
 use super::{InstanceId, with_drift};
 
 /// Consul accepts session TTLs and lock delays within these
 /// (<https://developer.hashicorp.com/consul/api-docs/session#create-session>).
 const MIN_SESSION_TTL: Duration = Duration::from_secs(10);
-const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
+pub(super) const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -108,6 +109,6 @@ impl Settings {
     }
 
     pub(super) fn lease_ms(&self) -> u64 {
-        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+        millis(self.lease)
     }
 }

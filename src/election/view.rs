@@ -64,21 +64,59 @@ impl View {
         self.longest_lease = Some(longest);
     }
 
-    /// For how long from its first sight the record's writer, or those before it, may sign.
-    /// `None`: not known yet.
-    pub fn granted(&self, own: Duration) -> Option<Duration> {
+    /// For how long from its first sight the record's writer, or those before it, may sign; for an
+    /// unknown holder at least `known`, the longest lease that this node knows of. `None`: nobody
+    /// can say yet.
+    pub fn granted(&self, known: Duration) -> Option<Duration> {
         match self.record() {
             Some(record) => Some(record.lease()),
-            None => self.longest_lease.map(|longest| longest.max(own)),
+            None => self.longest_lease.map(|longest| longest.max(known)),
         }
     }
 
-    /// When every earlier holder is certainly done. `None`: not known yet.
-    pub fn safe_at(&self, own: Duration) -> Option<Time> {
+    /// When everyone is done whom this sight tells of. `None`: not known yet.
+    pub fn safe_at(&self, known: Duration) -> Option<Time> {
         match self.record() {
             Some(record) if record.state == RecordState::Released => Some(self.first_seen),
-            _ => Some(done_at(self.first_seen, self.granted(own)?)),
+            _ => Some(done_at(self.first_seen, self.granted(known)?)),
         }
+    }
+}
+
+/// What a node remembers of the key's earlier sights, for when Consul has forgotten them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Past {
+    /// The longest lease that any record granted or this node's own settings grant.
+    longest_lease: Duration,
+    /// The term that was seen last.
+    term: u64,
+    /// When those are certainly done that the key no longer tells of.
+    forgotten_until: Time,
+}
+
+impl Past {
+    pub fn new(own_lease: Duration, now: Time) -> Self {
+        Past { longest_lease: own_lease, term: 0, forgotten_until: now }
+    }
+
+    pub fn longest_lease(&self) -> Duration {
+        self.longest_lease
+    }
+
+    /// Takes in a sight. Terms only grow, so an older one means that Consul was restored from a
+    /// snapshot: whoever held a newer term may sign until it next hears from Consul, or its lease
+    /// ends, whatever the restored record says.
+    pub fn observe(&mut self, now: Time, record: &Record) {
+        self.longest_lease = self.longest_lease.max(record.lease());
+        if record.term < self.term {
+            self.forgotten_until = done_at(now, self.longest_lease);
+        }
+        self.term = record.term;
+    }
+
+    /// Not before this, whatever is seen now.
+    pub fn forgotten_until(&self) -> Time {
+        self.forgotten_until
     }
 }
 

@@ -235,15 +235,15 @@ impl Server {
         self.spawn(&binary());
     }
 
-    /// A bare GET (or any method, as `"PUT /path"`), for checks that must not go through the
-    /// client under test: status and body, or none when it does not answer within 2 s.
+    /// A bare GET, for checks that must not go through the client under test: status and body, or
+    /// none when it does not answer within 2 s.
     pub fn get(&self, path: &str, token: Option<&str>) -> Option<(u16, String)> {
-        http(self.http_addr(), path, token, None)
+        http(self.http_addr(), "GET", path, token, "")
     }
 
     /// A bare PUT with a body.
     pub fn put(&self, path: &str, token: Option<&str>, body: &str) -> Option<(u16, String)> {
-        http(self.http_addr(), path, token, Some(body))
+        http(self.http_addr(), "PUT", path, token, body)
     }
 
     /// The last lines of its log.
@@ -315,17 +315,18 @@ fn own_network() -> [u8; 2] {
     [high, low]
 }
 
-fn http(
+/// One bare request: status and body, or none when there is no whole answer within 2 s.
+pub fn http(
     address: SocketAddr,
+    method: &str,
     path: &str,
     token: Option<&str>,
-    put: Option<&str>,
+    body: &str,
 ) -> Option<(u16, String)> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
     stream.set_read_timeout(Some(limit)).ok()?;
     let token = token.map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
-    let (method, body) = put.map_or(("GET", ""), |body| ("PUT", body));
     let request = format!(
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\n{token}Content-Length: {}\r\n\r\n{body}",
         body.len()

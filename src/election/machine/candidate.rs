@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Claim, Machine, RETRY, SLOW_RETRY};
+use crate::election::lease::millis;
 use crate::election::tenure::{HeadRule, Tenure};
 use crate::election::view::View;
 use crate::election::{
@@ -15,8 +16,14 @@ impl Machine {
         if self.tenure.is_some() {
             return Vec::new();
         }
-        let safe_at = self.view.as_ref().and_then(|view| view.safe_at(self.settings.lease));
+        let safe_at = self.view.as_ref().and_then(|view| self.safe_at(view));
         vec![Some(self.retry_at), safe_at]
+    }
+
+    /// When every earlier holder is certainly done. `None`: not known yet.
+    fn safe_at(&self, view: &View) -> Option<Time> {
+        let safe_at = view.safe_at(self.past.longest_lease())?;
+        Some(safe_at.max(self.past.forgotten_until()))
     }
 
     pub(super) fn watched(&mut self, seen: Seen) {
@@ -29,6 +36,7 @@ impl Machine {
         }
         if let Some(record) = self.view.as_ref().and_then(View::record) {
             self.highest_term = self.highest_term.max(record.term);
+            self.past.observe(self.now, record);
         }
     }
 
@@ -59,7 +67,7 @@ impl Machine {
         {
             return;
         }
-        if self.unknown_claim.is_some() || self.must_refresh {
+        if self.must_refresh {
             self.send_read(out);
             return;
         }
@@ -75,6 +83,7 @@ impl Machine {
             return;
         }
         if let Some((write, claim)) = self.claim(view, session.clone()) {
+            self.claims_sent += 1;
             self.send_write(write, Some(claim), out);
         }
     }
@@ -94,10 +103,16 @@ impl Machine {
     }
 
     fn claim(&self, view: &View, session: SessionId) -> Option<(Write, Claim)> {
-        let safe_at = view.safe_at(self.settings.lease)?;
+        let safe_at = self.safe_at(view)?;
         let is_safe = self.now >= safe_at;
         let (record, head) = self.claim_record(view, safe_at)?;
-        let claim = Claim { sent: self.now, record: record.clone(), safe_at, head };
+        let claim = Claim {
+            sent: self.now,
+            session: session.clone(),
+            record: record.clone(),
+            safe_at,
+            head,
+        };
         let write = match (view.session(), view.index()) {
             (None, index) => Write::Acquire { index, session, record },
             (Some(from), Some(index)) if is_safe => {
@@ -118,14 +133,22 @@ impl Machine {
             &settings.hostname,
             self.highest_term.saturating_add(1),
         );
-        let granted = view.granted(settings.lease)?;
-        let granted_ms = u64::try_from(granted.as_millis()).unwrap_or(u64::MAX);
+        let granted = view.granted(self.past.longest_lease())?;
         let previous = view.record();
         let released = previous.is_some_and(|record| record.state == RecordState::Released);
-        record.lease_ms =
-            if released { settings.lease_ms() } else { settings.lease_ms().max(granted_ms) };
+        // Until all are done others have to wait as long as this node.
+        record.lease_ms = if self.now < self.past.forgotten_until() {
+            millis(granted.max(self.past.longest_lease()))
+        } else if released {
+            settings.lease_ms()
+        } else {
+            settings.lease_ms().max(millis(granted))
+        };
         record.head = previous.map_or(0, |record| record.head);
         record.head_is_bound = previous.is_some_and(|record| record.head_is_bound);
+        // No two attempts write the same record: what is read later tells which one came through,
+        // and so from which sending the lease counts.
+        record.beat = self.claims_sent;
         record.reason = match previous {
             None => "the election key was missing or unreadable".to_owned(),
             Some(previous) if released => {
@@ -149,22 +172,29 @@ impl Machine {
         match outcome {
             Outcome::Committed(index) => self.take_office(claim, index, out),
             Outcome::Refused(Refusal::Conflict, _) => {
-                self.must_refresh = true;
+                self.doubt_claim(claim);
                 self.retry_at = self.now;
             }
             Outcome::Refused(Refusal::LockLost, _) => {
                 // Another's lock, or our session is gone.
                 self.doubt_session();
-                self.must_refresh = true;
+                self.doubt_claim(claim);
                 self.retry_at = self.now + RETRY;
             }
             Outcome::Refused(Refusal::LockDelay, _) => self.retry_at = self.now + RETRY,
             Outcome::Refused(Refusal::NotAllowed, _) => self.retry_at = self.now + SLOW_RETRY,
             Outcome::Unknown(_) => {
-                self.unknown_claim = Some(claim);
+                self.doubt_claim(claim);
                 self.retry_at = self.now + RETRY;
             }
         }
+    }
+
+    /// Read before the next attempt. A refused request is doubted too: if it was doubled on its
+    /// way, the copy that was not answered may have been the one that came through.
+    fn doubt_claim(&mut self, claim: Claim) {
+        self.unknown_claim = Some(claim);
+        self.must_refresh = true;
     }
 
     pub(super) fn candidate_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
@@ -172,7 +202,7 @@ impl Machine {
         let claim = self.unknown_claim.take();
         if let (Some(claim), Seen::Entry(Entry { index, session: Some(session), content })) =
             (claim, &seen)
-            && Some(session) == self.session.id()
+            && *session == claim.session
             && content.record().is_some_and(|record| record.mark() == claim.record.mark())
         {
             self.take_office(claim, *index, out);
@@ -182,12 +212,17 @@ impl Machine {
     }
 
     fn take_office(&mut self, claim: Claim, index: u64, out: &mut Vec<Action>) {
-        let Some(session) = self.session.id().cloned() else { return };
+        if self.session.id() != Some(&claim.session) {
+            // The lock went with the session that it was taken with.
+            self.must_refresh = true;
+            return;
+        }
         let text = format!("took the lock, term {}: {}", claim.record.term, claim.record.reason);
         out.push(Action::Log(Notice::Info(text)));
         self.highest_term = self.highest_term.max(claim.record.term);
+        self.past.observe(self.now, &claim.record);
         self.tenure = Some(Tenure {
-            session,
+            session: claim.session,
             index,
             record: claim.record,
             lease: Lease::from_send(claim.sent, self.settings.lease),

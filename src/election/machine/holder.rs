@@ -3,14 +3,18 @@
 use super::{Machine, RETRY};
 use crate::election::neard::Process;
 use crate::election::record::bound_on_head;
-use crate::election::{Action, Entry, Lease, Notice, Outcome, Refusal, Seen, Step, Time, Write};
+use crate::election::{
+    Action, Entry, Lease, Notice, Outcome, Record, Refusal, Seen, Step, Time, Write,
+};
 
 impl Machine {
     pub(super) fn holder_timeouts(&self) -> Vec<Option<Time>> {
         let Some(tenure) = &self.tenure else { return Vec::new() };
         let step = match tenure.step {
             Step::Waiting => vec![Some(tenure.safe_at), Some(tenure.head.until)],
-            Step::Promoting { since } => vec![Some(since + self.settings.promotion_timeout)],
+            Step::Promoting { since } => {
+                vec![Some(since + self.settings.promotion_timeout), Some(tenure.lease.expires())]
+            }
             Step::Releasing => vec![Some(tenure.lease.expires())],
             Step::Active | Step::Draining => Vec::new(),
         };
@@ -68,6 +72,9 @@ impl Machine {
                     self.neard.hurry(self.now);
                 }
             }
+            Step::Promoting { .. } if self.neard.is_down() && !tenure.lease.covers(self.now) => {
+                self.release("the lease ended before neard could be started with the key");
+            }
             Step::Promoting { since } if self.now >= since + self.settings.promotion_timeout => {
                 self.drain("neard did not confirm the validator key in time", out);
             }
@@ -87,10 +94,13 @@ impl Machine {
         self.terminate_neard(self.settings.promotion_stop_timeout, out);
     }
 
-    /// Stops neard; the lock is given back once it is dead.
+    /// Stops neard; the lock is given back once it is dead, or at once if it has no key yet.
     pub(super) fn drain(&mut self, why: &str, out: &mut Vec<Action>) {
-        let Some(tenure) = &mut self.tenure else { return };
-        if !tenure.is_promoted() {
+        let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.is_promoted()) else {
+            return;
+        };
+        if !self.neard.keyed {
+            self.release(why);
             return;
         }
         out.push(Action::Log(Notice::Info(format!("giving the validator key back: {why}"))));
@@ -120,6 +130,13 @@ impl Machine {
         }
     }
 
+    fn released(&mut self, out: &mut Vec<Action>) {
+        if let Some(tenure) = self.tenure.take() {
+            let text = format!("released the lock: {}", tenure.release_reason);
+            out.push(Action::Log(Notice::Info(text)));
+        }
+    }
+
     /// Past the lease's end others help themselves.
     fn abandon_late_release(&mut self) {
         let now = self.now;
@@ -141,10 +158,8 @@ impl Machine {
         match outcome {
             Outcome::Committed(index) => {
                 tenure.index = index;
-                if let Write::Release { record, .. } = write {
-                    let text = format!("released the lock: {}", record.reason);
-                    out.push(Action::Log(Notice::Info(text)));
-                    self.tenure = None;
+                if let Write::Release { .. } = write {
+                    self.released(out);
                     return;
                 }
                 tenure.record = write.record().clone();
@@ -167,12 +182,17 @@ impl Machine {
     /// mends. Anything else is somebody else's.
     pub(super) fn holder_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
         let Some(tenure) = &mut self.tenure else { return };
+        let is_ours = |record: &Record| {
+            record.instance == tenure.record.instance && record.term == tenure.term()
+        };
         match seen {
+            Seen::Entry(Entry { session: None, content, .. })
+                if tenure.step == Step::Releasing && content.record().is_some_and(is_ours) =>
+            {
+                self.released(out);
+            }
             Seen::Entry(Entry { index, session: Some(session), content })
-                if session == tenure.session
-                    && content.record().is_none_or(|record| {
-                        record.instance == tenure.record.instance && record.term == tenure.term()
-                    }) =>
+                if session == tenure.session && content.record().is_none_or(is_ours) =>
             {
                 tenure.index = index;
                 if let Some(record) = content.record() {

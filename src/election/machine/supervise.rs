@@ -39,8 +39,9 @@ impl Machine {
                 _ => tenure.release(format!("neard is gone: {why}"), self.now),
             }
         }
-        if !self.neard.has_answered && self.neard.failed_starts >= self.settings.start_attempts {
-            self.exit(ExitReason::NeardDoesNotStart(why.to_owned()), out);
+        let gives_up = self.neard.failed_starts >= self.settings.start_attempts;
+        if gives_up && !self.neard.has_answered && !self.stopping {
+            self.give_up(why);
         }
     }
 
@@ -80,17 +81,20 @@ impl Machine {
     /// Compares the key that neard says it signs with to the one that it was given.
     fn check_key(&mut self, key: SignKey, out: &mut Vec<Action>) {
         match (self.neard.keyed, key) {
-            (false, SignKey::None) => {}
+            (false, SignKey::None) => self.neard.is_sound(),
             (false, SignKey::Ours | SignKey::Other) => {
                 // Perhaps another neard answers at this address. Ours must not go on beside it.
                 let text = "neard was started without a validator key but says that it has one: \
                             killing it; check rpc.addr and validator_key_file in its config.json";
                 out.push(Action::Log(Notice::Error(text.to_owned())));
                 self.neard.failed_starts += 1;
-                self.neard.has_answered = false;
                 self.kill_neard(out);
+                if self.neard.failed_starts >= self.settings.start_attempts {
+                    self.give_up(text);
+                }
             }
             (true, SignKey::Ours) => {
+                self.neard.is_sound();
                 if let Some(tenure) = &mut self.tenure
                     && matches!(tenure.step, Step::Promoting { .. })
                 {
@@ -186,6 +190,12 @@ impl Machine {
         self.stopping = true;
     }
 
+    /// Stops for want of a neard that starts.
+    fn give_up(&mut self, why: &str) {
+        self.stopping = true;
+        self.exit_reason = ExitReason::NeardDoesNotStart(why.to_owned());
+    }
+
     pub(super) fn drive_stop(&mut self, out: &mut Vec<Action>) {
         if !self.stopping {
             return;
@@ -205,6 +215,9 @@ impl Machine {
         result: Result<SessionId, String>,
         out: &mut Vec<Action>,
     ) {
+        if self.session != Session::Creating {
+            return;
+        }
         match result {
             Ok(id) => {
                 self.consul_answers(out);
@@ -220,7 +233,9 @@ impl Machine {
 
     pub(super) fn session_renewed(&mut self, result: Result<bool, String>, out: &mut Vec<Action>) {
         let Session::Live { renew_at, renewing, .. } = &mut self.session else { return };
-        *renewing = false;
+        if !std::mem::take(renewing) {
+            return;
+        }
         match result {
             Ok(true) => {
                 *renew_at = self.now + self.settings.session_renew_interval();
@@ -248,11 +263,11 @@ impl Machine {
 
     pub(super) fn drive_session(&mut self, out: &mut Vec<Action>) {
         match &mut self.session {
-            Session::None { retry_at } if self.now >= *retry_at => {
-                if self.neard.in_sync() && !self.stopping {
-                    self.session = Session::Creating;
-                    out.push(Action::CreateSession);
-                }
+            Session::None { retry_at }
+                if self.now >= *retry_at && self.neard.in_sync() && !self.stopping =>
+            {
+                self.session = Session::Creating;
+                out.push(Action::CreateSession);
             }
             Session::Live { id, renew_at, renewing } if self.now >= *renew_at && !*renewing => {
                 *renewing = true;
@@ -285,6 +300,7 @@ impl Machine {
         if let Some(id) = self.session.id() {
             out.push(Action::DestroySession(id.clone()));
         }
-        self.exit(ExitReason::Stopped, out);
+        self.exited = true;
+        out.push(Action::Exit(self.exit_reason.clone()));
     }
 }

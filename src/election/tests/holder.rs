@@ -28,7 +28,7 @@ fn each_beat_is_sent_in_time_and_moves_the_guard() {
         let kill_at = at(due + LEASE_MS - KILL_MARGIN_MS);
         let actions = node.written(due + 400, Outcome::Committed(50 + n));
         assert_eq!(actions, [Action::ArmGuard(kill_at)]);
-        assert_eq!(node.machine.lease_left(at(due)), Some(ms(LEASE_MS)));
+        assert_eq!(node.machine.lease_expires().map(|end| end.since(at(due))), Some(ms(LEASE_MS)));
     }
 }
 
@@ -63,7 +63,7 @@ fn an_unknown_beat_is_read_before_the_next_is_written_and_the_old_deadline_stand
     assert_eq!(node.tick(1_799), []);
     assert_eq!(node.tick(1_800), [Action::ReadKey { id: node.request }]);
     assert_eq!(node.read_failed(1_900), []);
-    assert_eq!(node.machine.lease_left(at(200)), Some(ms(LEASE_MS)));
+    assert_eq!(node.machine.lease_expires().map(|end| end.since(at(200))), Some(ms(LEASE_MS)));
     assert_eq!(node.tick(2_000), [Action::ReadKey { id: node.request }]);
     // It did not come through.
     let last = beat(0, 1);
@@ -87,7 +87,7 @@ fn a_conflict_with_an_own_late_beat_is_no_loss_and_no_longer_lease() {
         node.read(1_830, entry(52, Some(&own()), beat(0, 2).record())),
         [Action::Commit { id: node.request, write: beat(52, 3) }]
     );
-    assert_eq!(node.machine.lease_left(at(200)), Some(ms(LEASE_MS)));
+    assert_eq!(node.machine.lease_expires().map(|end| end.since(at(200))), Some(ms(LEASE_MS)));
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn a_session_that_is_gone_demotes_at_once() {
 #[test]
 fn answers_to_a_lost_tenures_requests_arm_nothing() {
     let mut node = Node::holder();
-    node.tick(1_200);
-    node.on(1_210, Event::SessionRenewed(Ok(false)));
-    assert_eq!(node.written(1_220, Outcome::Committed(52)), []);
+    node.tick(4_000);
+    assert_eq!(node.on(4_010, Event::SessionRenewed(Ok(false))), demoted());
+    assert_eq!(node.written(4_020, Outcome::Committed(52)), []);
 }
 
 #[test]

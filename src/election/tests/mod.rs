@@ -1,5 +1,12 @@
 //! The protocol's specification, as tests: a state and an event, and the exact actions.
 
+mod candidate;
 mod first_start;
 mod harness;
 mod holder;
+mod neard;
+mod promotion;
+mod release;
+mod session;
+mod sights;
+mod units;
