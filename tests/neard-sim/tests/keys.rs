@@ -7,6 +7,8 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use common::{BOUND, Localnet, Neard, signature_check, wait_for};
+use neard_sim::alive::Stamp;
+use neard_sim::clock::boot_ns;
 use nix::sys::signal::Signal;
 
 /// A chain of node0 to node2, and node4 and node5 without a key: two homes for node3's key.
@@ -123,6 +125,11 @@ fn a_stopped_holder_that_goes_on_beside_its_successor_is_found_out() {
     let (net, _nodes, a, b) = with_two_standbys();
     load(&net, &a);
     a.signal(Signal::SIGSTOP);
+    // The signal takes effect a moment later, and the checker adds the stamp's period.
+    wait_for("no more stamps", BOUND, || {
+        let stamp = Stamp::read(&a.home).unwrap()?;
+        (boot_ns() > stamp.last + 50_000_000).then_some(())
+    });
     load(&net, &b);
     let (code, verdict) = signature_check(&[&a.home, &b.home]);
     assert_eq!(code, 0, "it could not sign while it was stopped: {verdict}");
