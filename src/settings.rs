@@ -129,6 +129,10 @@ pub enum ArgsError {
         "{flag} is not set and $CREDENTIALS_DIRECTORY has no {file}: name the key file with {flag}"
     )]
     NoKey { flag: &'static str, file: &'static str },
+    #[error(
+        "--validator-node-key is set but --voter-node-key is not: a standby needs a node key of its own"
+    )]
+    NoVoterNodeKey,
     #[error(transparent)]
     Relation(#[from] SettingsError),
 }
@@ -182,6 +186,12 @@ impl Settings {
                 key_file: args.consul_key_file.clone(),
             },
         };
+        let validator_node_key =
+            key_path(args.validator_node_key.as_deref(), "validator_node_key.json");
+        let voter_node_key = key_path(args.voter_node_key.as_deref(), "voter_node_key.json");
+        if validator_node_key.is_some() && voter_node_key.is_none() {
+            return Err(ArgsError::NoVoterNodeKey);
+        }
         let home = args.neard_home.clone();
         Ok(Settings {
             election,
@@ -190,11 +200,8 @@ impl Settings {
             exporter_address: socket_addr("--exporter-address", &args.exporter_address)?,
             validator_key: key_path(args.validator_key.as_deref(), "validator_key.json")
                 .ok_or(ArgsError::NoKey { flag: "--validator-key", file: "validator_key.json" })?,
-            validator_node_key: key_path(
-                args.validator_node_key.as_deref(),
-                "validator_node_key.json",
-            ),
-            voter_node_key: key_path(args.voter_node_key.as_deref(), "voter_node_key.json"),
+            validator_node_key,
+            voter_node_key,
             allow_readable_keys: args.allow_readable_keys,
             neard_binary: args.neard_binary.clone(),
             boot_nodes: args.near_boot_nodes.clone().filter(|nodes| !nodes.is_empty()),

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kneard::consul::{
-    Behavior, Client, ClientConfig, Consistency, Error, Kind, SessionId, SessionRequest, TxnOp,
+    Behavior, CONNECT_LIMIT, Client, ClientConfig, Consistency, Error, Kind, SessionId,
+    SessionRequest, TxnOp,
 };
 
 const ENTRY: &str = concat!(
@@ -22,6 +23,8 @@ const LOCKED: &str = concat!(
     r#""Session":"s","CreateIndex":5,"ModifyIndex":6}}],"Errors":null}"#
 );
 const LIMIT: Duration = Duration::from_secs(10);
+/// How late a busy machine may be.
+const SLACK: Duration = Duration::from_secs(3);
 
 /// A server that reads one request per connection and answers it with fixed bytes, or, without
 /// any, holds the connection open and says nothing.
@@ -182,7 +185,7 @@ async fn a_write_of_unknown_outcome_is_not_sent_elsewhere_but_the_next_request_i
     ] {
         let good = Fake::answering("200 OK", "", LOCKED);
         let client = client(vec![bad.url(), good.url()]);
-        let error = lock(&client, Duration::from_millis(700)).await.expect_err("unknown");
+        let error = lock(&client, Duration::from_secs(2)).await.expect_err("unknown");
         assert_eq!(error.kind, Kind::Unknown, "{error}");
         assert!(!error.certainly_not_applied());
         assert!(error.to_string().starts_with(&bad.url()), "{error}");
@@ -220,7 +223,7 @@ async fn the_limit_is_kept_however_many_addresses_hang() {
     let started = Instant::now();
     let error = read(&client, limit).await.expect_err("all hang");
     let took = started.elapsed();
-    assert!(took >= limit && took < limit * 2, "{took:?}");
+    assert!(took >= limit && took < limit + SLACK, "{took:?}");
     assert_eq!(error.kind, Kind::Unknown);
     assert!(hung.iter().all(|fake| error.to_string().contains(&fake.url())), "{error}");
     let asked: Vec<usize> = hung.iter().map(Fake::requests).collect();
@@ -229,7 +232,7 @@ async fn the_limit_is_kept_however_many_addresses_hang() {
     let started = Instant::now();
     let error = lock(&client, limit).await.expect_err("hangs");
     let took = started.elapsed();
-    assert!(took >= limit && took < limit * 2, "{took:?}");
+    assert!(took >= limit && took < limit + SLACK, "{took:?}");
     assert_eq!(error.kind, Kind::Unknown);
 }
 
@@ -242,7 +245,7 @@ async fn a_write_moves_on_from_an_address_that_takes_no_connection() {
     let started = Instant::now();
     assert_eq!(lock(&client, LIMIT).await.expect("from the second"), 6);
     let took = started.elapsed();
-    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= CONNECT_LIMIT && took < CONNECT_LIMIT + SLACK, "{took:?}");
 }
 
 /// A listener whose queue of connections is full, and what fills it.

@@ -80,7 +80,7 @@ pub struct AgentSelf {
 /// [`destroy_session`](Self::destroy_session), transactions that only read; each address gets an
 /// equal share of the time that is left. Everything else moves on only when it certainly was not
 /// sent (no connection within half a second), and has the whole rest of the limit once sent; a
-/// doubtful outcome is [`Kind::Unknown`](super::Kind::Unknown), and the next request starts at
+/// doubtful outcome is [`Kind::Unknown`], and the next request starts at
 /// the next address.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -91,7 +91,7 @@ impl Client {
     /// Parse the addresses, read the token and certificates. Connects to nothing.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](super::Kind::Invalid), naming the address or file that is at fault.
+    /// [`Kind::Invalid`], naming the address or file that is at fault.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         Ok(Self { transport: Transport::new(config)? })
     }
@@ -107,7 +107,7 @@ impl Client {
     /// Create a session. One whose outcome is unknown may exist until its TTL ends it.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](super::Kind::Invalid) for a TTL, node or check that Consul does not take.
+    /// [`Kind::Invalid`] for a TTL, node or check that Consul does not take.
     pub async fn create_session(
         &self,
         request: &SessionRequest,
@@ -121,7 +121,7 @@ impl Client {
     /// Start the session's TTL anew.
     ///
     /// # Errors
-    /// [`Kind::NotFound`](super::Kind::NotFound) when Consul says that there is no such session.
+    /// [`Kind::NotFound`] when Consul says that there is no such session.
     pub async fn renew_session(
         &self,
         id: &SessionId,
@@ -217,7 +217,7 @@ impl Client {
     /// else has it, or its lock delay runs.
     ///
     /// # Errors
-    /// [`Kind::InvalidSession`](super::Kind::InvalidSession) when Consul does not know `acquire`.
+    /// [`Kind::InvalidSession`] when Consul does not know `acquire`.
     pub async fn put(
         &self,
         key: &str,
@@ -253,7 +253,7 @@ impl Client {
     /// linearizable too.
     ///
     /// # Errors
-    /// [`Kind::Refused`](super::Kind::Refused) with Consul's reasons.
+    /// [`Kind::Refused`] with Consul's reasons.
     pub async fn txn(&self, ops: &[TxnOp], limit: Duration) -> Result<Vec<KvEntry>, Error> {
         let body = Value::Array(ops.iter().map(TxnOp::to_json).collect());
         let reads = ops.iter().all(TxnOp::is_read);
@@ -268,7 +268,7 @@ impl Client {
     /// The agent's name of itself, for sessions and for showing.
     ///
     /// # Errors
-    /// [`Kind::Denied`](super::Kind::Denied) without `agent` read.
+    /// [`Kind::Denied`] without `agent` read.
     pub async fn agent_self(&self, limit: Duration) -> Result<AgentSelf, Error> {
         let call = get("/v1/agent/self".to_owned(), String::new());
         self.transport.send(&call, limit, answer::agent_self).await
@@ -335,6 +335,19 @@ fn segment(text: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The supervisor spawns requests as tasks.
+    #[test]
+    fn requests_can_move_between_threads() {
+        fn send<T: Send>(_: T) {}
+        let addresses = vec!["http://localhost:8500".to_owned()];
+        let client = Client::new(ClientConfig { addresses, ..ClientConfig::default() }).unwrap();
+        let (id, limit) = (SessionId("s".to_owned()), Duration::from_secs(1));
+        send(client.txn(&[], limit));
+        send(client.renew_session(&id, limit));
+        send(client.watch("k", 1, limit, Consistency::Default, limit));
+        send(client.put("k", b"", Some(&id), limit));
+    }
 
     #[test]
     fn keys_are_encoded_segment_by_segment() {

@@ -44,7 +44,7 @@ pub struct TxnError {
     pub what: String,
 }
 
-/// Consul's reasons for a refusal, recognised by their wording (1.8 to 1.20 use the same).
+/// Consul's reasons for a refusal, recognised by the wording of 1.8.7.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The entry's ModifyIndex is another one: somebody wrote in between.

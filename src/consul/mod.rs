@@ -8,6 +8,8 @@
 mod answer;
 pub mod client;
 pub mod error;
+pub mod model;
+pub mod stand_in;
 mod tls;
 mod token;
 mod transport;
@@ -16,5 +18,6 @@ pub mod watch;
 
 pub use client::{AgentSelf, Client, ClientConfig, Consistency, Read, Tls};
 pub use error::{Error, Kind, Refusal, TxnError};
+pub use transport::CONNECT_LIMIT;
 pub use types::{Behavior, KvEntry, SessionId, SessionInfo, SessionRequest, TxnOp};
 pub use watch::{BlockingIndex, Progress};

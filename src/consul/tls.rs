@@ -10,8 +10,8 @@ use rustls::{ClientConfig, RootCertStore};
 use super::client::Tls;
 use super::error::{Error, Kind};
 
-/// A configuration that trusts nobody, for plain HTTP: no certificate is loaded, which keeps
-/// about a megabyte out of memory.
+/// A configuration that trusts nobody, for plain HTTP: no certificate is loaded, which saves the
+/// memory for them.
 pub(super) fn none() -> Result<ClientConfig, Error> {
     Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }

@@ -302,7 +302,7 @@ fn broken(error: &reqwest::Error) -> Failure {
     } else if error.is_builder() {
         Failure::new(Kind::Invalid, cause)
     } else {
-        Failure::unknown(format!("the answer broke off: {cause}"))
+        Failure::unknown(format!("the answer broke off: {cause}; is this Consul, and is it up?"))
     }
 }
 

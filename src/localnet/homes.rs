@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
@@ -103,7 +103,7 @@ pub fn boot_node(data: &Path, ports: &Ports) -> Result<String> {
     Ok(format!("{key}@127.0.0.1:{}", ports.nodes[0].1))
 }
 
-fn adapt(config: &PathBuf, rpc: u16, network: Option<u16>, boot_nodes: &str) -> Result<()> {
+fn adapt(config: &Path, rpc: u16, network: Option<u16>, boot_nodes: &str) -> Result<()> {
     let mut json = read_json(config)?;
     json["rpc"]["addr"] = json!(format!("127.0.0.1:{rpc}"));
     if let Some(port) = network {

@@ -216,7 +216,7 @@ pub fn name(number: usize) -> String {
 async fn start_consul(data: &Path) -> Result<(String, Option<Running>)> {
     let Some(program) = programs::consul() else {
         let stand_in = StandIn::bind(loopback(0)).await?;
-        let url = format!("http://{}", stand_in.local_addr()?);
+        let url = format!("http://{}", stand_in.local_addr());
         println!("consul: the stand-in in this process (there is no consul in the PATH)");
         tokio::spawn(stand_in.serve());
         return Ok((url, None));

@@ -1,7 +1,7 @@
 //! Runs neard under its guard and asks for its status, as the core's actions say.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -25,7 +25,7 @@ const GUARD_LIMIT: Duration = Duration::from_secs(1);
 pub struct NeardOptions {
     pub binary: PathBuf,
     pub boot_nodes: Option<String>,
-    pub release_args: Vec<OsString>,
+    pub release_argv: Vec<OsString>,
     pub standby: home::Role,
     pub validator: home::Role,
     pub validator_public_key: PublicKey,
@@ -64,6 +64,10 @@ impl Process {
         Process { home, lock, options, events, running: None, starts: 0, version: None }
     }
 
+    pub fn binary(&self) -> &Path {
+        &self.options.binary
+    }
+
     pub fn pid(&self) -> Option<i32> {
         Some(self.running.as_ref()?.identity?.pid)
     }
@@ -92,7 +96,7 @@ impl Process {
             args: self.arguments(),
             home_lock: self.lock.clone(),
             deadline,
-            release_args: self.options.release_args.clone(),
+            release_argv: self.options.release_argv.clone(),
         })
         .map_err(|error| format!("cannot start the guard of neard: {error}"))?;
         self.starts += 1;
@@ -143,7 +147,7 @@ impl Process {
 
     pub fn ask_status(&self, id: u64) {
         let Some(running) = &self.running else { return };
-        let (rpc, events) = (running.rpc.clone(), self.events.clone());
+        let (rpc, events) = (running.rpc, self.events.clone());
         let ours = self.options.validator_public_key.clone();
         tokio::spawn(async move {
             let result = match rpc.status(STATUS_LIMIT).await {
@@ -163,7 +167,7 @@ impl Process {
     }
 
     /// The next thing that the guard says; never, while there is none.
-    pub async fn from_guard(&mut self) -> FromGuard {
+    pub async fn hear_guard(&mut self) -> FromGuard {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = running.from_guard.recv().await;
         match event {

@@ -20,6 +20,7 @@ use crate::control;
 use crate::election::{Action, Event, ExitReason, Machine, Notice, SessionId, Time};
 use crate::exporter;
 use crate::neard::boot_clock;
+use crate::neard::guard::SpawnOptions;
 use crate::neard::home::{self, Home, HomeError};
 use crate::neard::keys::{KeyError, KeyFile, KeyKind};
 use crate::programs;
@@ -53,8 +54,8 @@ pub enum RunError {
     NoNeard(PathBuf),
     #[error("--runtime-dir {path}: {error}; it must be a directory that kneard can write to")]
     RuntimeDir { path: PathBuf, error: io::Error },
-    #[error("neard does not start: {0}; see its log above")]
-    NeardDoesNotStart(String),
+    #[error("--neard-binary {binary} does not start neard: {why}; see its log above")]
+    NeardDoesNotStart { binary: PathBuf, why: String },
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
 }
@@ -72,7 +73,7 @@ impl RunError {
             RunError::Exporter { .. }
             | RunError::Control { .. }
             | RunError::RuntimeDir { .. }
-            | RunError::NeardDoesNotStart(_)
+            | RunError::NeardDoesNotStart { .. }
             | RunError::Signals(_) => 1,
         }
     }
@@ -164,7 +165,8 @@ fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError
     let options = NeardOptions {
         binary: settings.neard_binary.clone(),
         boot_nodes: settings.boot_nodes.clone(),
-        release_args: vec![
+        release_argv: vec![
+            SpawnOptions::OWN_PROGRAM.into(),
             "release".into(),
             "--runtime-dir".into(),
             settings.runtime_dir.clone().into(),
@@ -260,7 +262,7 @@ impl Supervisor {
             let timeout = self.until_timeout();
             let news = tokio::select! {
                 biased;
-                from_guard = self.process.from_guard() => News::FromGuard(from_guard),
+                from_guard = self.process.hear_guard() => News::FromGuard(from_guard),
                 Some(event) = inbox.recv() => News::Event(event),
                 () = sleep(timeout) => News::Event(Event::Tick),
                 _ = signals.terminate.recv() => News::Event(Event::Stop("SIGTERM".to_owned())),
@@ -271,7 +273,7 @@ impl Supervisor {
             };
             event = match news {
                 News::Event(event) => Some(event),
-                News::FromGuard(from_guard) => self.from_guard(from_guard),
+                News::FromGuard(from_guard) => self.heard_guard(from_guard),
                 News::ReloadToken(signal) => self.reload_token(signal),
                 News::Ping => self.process.ping(),
             };
@@ -308,7 +310,7 @@ impl Supervisor {
         }
     }
 
-    fn from_guard(&mut self, from_guard: FromGuard) -> Option<Event> {
+    fn heard_guard(&mut self, from_guard: FromGuard) -> Option<Event> {
         match from_guard {
             FromGuard::Tell(event) => Some(event),
             FromGuard::Started(identity) => {
@@ -372,7 +374,10 @@ impl Supervisor {
         RuntimeFile::remove(&self.runtime_dir);
         match reason {
             ExitReason::Stopped => Ok(()),
-            ExitReason::NeardDoesNotStart(why) => Err(RunError::NeardDoesNotStart(why)),
+            ExitReason::NeardDoesNotStart(why) => {
+                let binary = self.process.binary().to_owned();
+                Err(RunError::NeardDoesNotStart { binary, why })
+            }
         }
     }
 }

@@ -101,9 +101,7 @@ impl Consul {
                 "skip_leave_on_interrupt": true,
                 "disable_update_check": true,
             });
-            for (key, value) in settings.as_object().expect("settings are an object") {
-                config[key] = value.clone();
-            }
+            merge(&mut config, &settings);
             let config_path = dir.join("config.json");
             fs::write(&config_path, config.to_string()).expect("write the configuration");
             servers.push(Server {
@@ -235,15 +233,15 @@ impl Server {
         self.spawn(&binary());
     }
 
-    /// A bare GET (or any method, as `"PUT /path"`), for checks that must not go through the
-    /// client under test: status and body, or none when it does not answer within 2 s.
+    /// A bare GET, for checks that must not go through the client under test: status and body, or
+    /// none when it does not answer within 2 s.
     pub fn get(&self, path: &str, token: Option<&str>) -> Option<(u16, String)> {
-        http(self.http_addr(), path, token, None)
+        http(self.http_addr(), "GET", path, token, "")
     }
 
     /// A bare PUT with a body.
     pub fn put(&self, path: &str, token: Option<&str>, body: &str) -> Option<(u16, String)> {
-        http(self.http_addr(), path, token, Some(body))
+        http(self.http_addr(), "PUT", path, token, body)
     }
 
     /// The last lines of its log.
@@ -306,6 +304,18 @@ pub fn binary() -> PathBuf {
     )
 }
 
+/// Lay `over` on top of `base`, object by object.
+fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
 /// Two middle bytes of 127.x.y.0/24, different in every test process and cluster.
 fn own_network() -> [u8; 2] {
     static NEXT: AtomicU8 = AtomicU8::new(0);
@@ -315,17 +325,30 @@ fn own_network() -> [u8; 2] {
     [high, low]
 }
 
-fn http(
+/// One bare request: status and body, or none when there is no whole answer within 2 s.
+pub fn http(
     address: SocketAddr,
+    method: &str,
     path: &str,
     token: Option<&str>,
-    put: Option<&str>,
+    body: &str,
 ) -> Option<(u16, String)> {
+    let (status, _, body) = exchange(address, method, path, token, body)?;
+    Some((status, body))
+}
+
+/// As [`http`], with the head of the answer between status and body.
+pub fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Option<(u16, String, String)> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
     stream.set_read_timeout(Some(limit)).ok()?;
     let token = token.map(|token| format!("X-Consul-Token: {token}\r\n")).unwrap_or_default();
-    let (method, body) = put.map_or(("GET", ""), |body| ("PUT", body));
     let request = format!(
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\n{token}Content-Length: {}\r\n\r\n{body}",
         body.len()
@@ -335,5 +358,5 @@ fn http(
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
+    Some((status, head.to_owned(), body.to_owned()))
 }

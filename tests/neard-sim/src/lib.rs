@@ -11,7 +11,7 @@
 
 pub mod alive;
 pub mod chain;
-//pub mod check;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -28,10 +28,9 @@ impl Signer {
         Self { account_id: file.account_id, public_key, key: file.key, journal }
     }
 
-    /// Gives the key up, and then says so in the journal.
+    /// Gives the key up (nobody can call [`Self::sign`] any more) and says so in the journal.
     pub fn unload(self) {
-        let Self { account_id, public_key, key, journal } = self;
-        drop(key);
+        let Self { account_id, public_key, journal, .. } = self;
         if let Some(journal) = journal {
             must(journal.borrow_mut().key_unloaded(&account_id, &public_key));
         }

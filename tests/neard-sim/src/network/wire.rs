@@ -50,7 +50,7 @@ pub fn proof_hash(nonce: &[u8; 32], prover: &PublicKey, verifier: &PublicKey) ->
 /// What connected nodes say.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
-    Gossip(Gossip),
+    Gossip(Box<Gossip>),
     /// The sender's head.
     Height(u64),
     /// Asks for the chain's blocks from this height upwards.

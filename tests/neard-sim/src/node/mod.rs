@@ -193,7 +193,7 @@ impl Node {
                 Gossip::Chunk(_) => self.counters.chunks_produced += 1,
                 _ => {}
             }
-            self.network.broadcast(&Message::Gossip(gossip), None);
+            self.network.broadcast(&Message::Gossip(Box::new(gossip)), None);
         }
     }
 

@@ -41,7 +41,7 @@ impl Node {
         let head = self.consensus.head();
         self.network.send(link, &Message::Height(head.height));
         for gossip in self.consensus.greeting() {
-            self.network.send(link, &Message::Gossip(gossip));
+            self.network.send(link, &Message::Gossip(Box::new(gossip)));
         }
     }
 
@@ -73,8 +73,8 @@ impl Node {
         self.refresh_sync();
     }
 
-    fn on_gossip(&mut self, now: u64, link: Link, gossip: Gossip) {
-        if let Gossip::Block(block) = &gossip {
+    fn on_gossip(&mut self, now: u64, link: Link, gossip: Box<Gossip>) {
+        if let Gossip::Block(block) = gossip.as_ref() {
             // Its sender has the block, hence is at least there; this node is, too, when it
             // has taken the block.
             let height = block.height;

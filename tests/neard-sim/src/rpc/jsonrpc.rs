@@ -24,37 +24,37 @@ struct Error {
 }
 
 impl Error {
-    fn parse(what: String) -> Self {
-        Self {
+    fn parse(what: String) -> Box<Self> {
+        Box::new(Self {
             name: "REQUEST_VALIDATION_ERROR",
             cause: json!({"name": "PARSE_ERROR", "info": {"error_message": what}}),
             code: -32_700,
             message: "Parse error",
             data: json!(what),
             status: StatusCode::BAD_REQUEST,
-        }
+        })
     }
 
-    fn method_not_found(method: &str) -> Self {
-        Self {
+    fn method_not_found(method: &str) -> Box<Self> {
+        Box::new(Self {
             name: "REQUEST_VALIDATION_ERROR",
             cause: json!({"name": "METHOD_NOT_FOUND", "info": {"method_name": method}}),
             code: -32_601,
             message: "Method not found",
             data: json!(method),
             status: StatusCode::BAD_REQUEST,
-        }
+        })
     }
 
-    fn handler(cause: &str, info: Value, data: String, status: StatusCode) -> Self {
-        Self {
+    fn handler(cause: &str, info: Value, data: String, status: StatusCode) -> Box<Self> {
+        Box::new(Self {
             name: "HANDLER_ERROR",
             cause: json!({"name": cause, "info": info}),
             code: -32_000,
             message: "Server error",
             data: json!(data),
             status,
-        }
+        })
     }
 
     fn to_json(&self) -> Value {
@@ -82,7 +82,7 @@ pub fn answer(view: &View<'_>, body: &[u8]) -> (StatusCode, Value) {
     }
 }
 
-fn call(view: &View<'_>, method: &str, params: &Value) -> Result<Value, Error> {
+fn call(view: &View<'_>, method: &str, params: &Value) -> Result<Value, Box<Error>> {
     match method {
         "status" => Ok(status::status(view)),
         "health" => Ok(Value::Null),
@@ -96,7 +96,7 @@ fn call(view: &View<'_>, method: &str, params: &Value) -> Result<Value, Error> {
     }
 }
 
-fn find_block(view: &View<'_>, params: &Value) -> Result<Block, Error> {
+fn find_block(view: &View<'_>, params: &Value) -> Result<Block, Box<Error>> {
     let store = &view.consensus.store;
     let wanted = match params {
         // The older form: `[id]`.
@@ -123,7 +123,7 @@ fn find_block(view: &View<'_>, params: &Value) -> Result<Block, Error> {
     found.map(|block| (**block).clone()).ok_or_else(unknown)
 }
 
-fn block(view: &View<'_>, params: &Value) -> Result<Value, Error> {
+fn block(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
     let genesis = view.consensus.genesis();
     let block = find_block(view, params)?;
     let hash = block.hash();
@@ -172,7 +172,7 @@ fn block(view: &View<'_>, params: &Value) -> Result<Value, Error> {
     }))
 }
 
-fn validators(view: &View<'_>, params: &Value) -> Result<Value, Error> {
+fn validators(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
     let genesis = view.consensus.genesis();
     let head = view.consensus.head().height;
     // Only the current epoch is counted; an id of another one is unknown, as in a node that
@@ -233,7 +233,7 @@ fn validators(view: &View<'_>, params: &Value) -> Result<Value, Error> {
     }))
 }
 
-fn maintenance_windows(view: &View<'_>, params: &Value) -> Result<Value, Error> {
+fn maintenance_windows(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
     let genesis = view.consensus.genesis();
     let Some(account) = params.get("account_id").and_then(Value::as_str) else {
         return Err(Error::parse("Failed parsing args: missing field `account_id`".to_owned()));

@@ -18,6 +18,8 @@ pub struct Counters {
     pub chunks_produced: u64,
 }
 
+type Figure = fn(&Figures) -> u64;
+
 /// The page in the text format of Prometheus.
 pub fn text(view: &View<'_>) -> String {
     let consensus = view.consensus;
@@ -138,7 +140,7 @@ pub fn text(view: &View<'_>) -> String {
         (genesis.epoch_start(head.height) - genesis.height) / genesis.epoch_length + 1,
     );
     let figures = duties::figures(genesis, &consensus.store);
-    let kinds: [(&str, &str, fn(&Figures) -> u64); 4] = [
+    let kinds: [(&str, &str, Figure); 4] = [
         ("near_validators_blocks_produced", "Number of blocks produced by a validator", |f| {
             f.produced_blocks
         }),

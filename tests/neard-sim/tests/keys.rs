@@ -1,0 +1,141 @@
+//! Loading and unloading keys with SIGHUP, and what the checker makes of it.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use common::{BOUND, Localnet, Neard, signature_check, wait_for};
+use neard_sim::alive::Stamp;
+use neard_sim::clock::boot_ns;
+use nix::sys::signal::Signal;
+
+/// A chain of node0 to node2, and node4 and node5 without a key: two homes for node3's key.
+fn with_two_standbys() -> (Localnet, Vec<Neard>, Neard, Neard) {
+    let net = Localnet::new(4, 2);
+    for name in ["node4", "node5"] {
+        fs::remove_file(net.key(name)).unwrap();
+    }
+    let nodes = net.start_all(&["node0", "node1", "node2"]);
+    let (a, b) = (net.start("node4"), net.start("node5"));
+    for node in [&a, &b] {
+        wait_for("in sync", BOUND, || (!node.syncing() && node.height() > 2).then_some(()));
+    }
+    (net, nodes, a, b)
+}
+
+/// Puts a link to node3's key in, sends HUP and waits for `/status`; gives the time it took.
+fn load(net: &Localnet, node: &Neard) -> Duration {
+    symlink(net.key("node3"), node.home.join("validator_key.json")).unwrap();
+    let began = Instant::now();
+    node.signal(Signal::SIGHUP);
+    wait_for("the key in /status", BOUND, || node.has_key().then_some(()));
+    began.elapsed()
+}
+
+fn unload(node: &Neard) -> Duration {
+    fs::remove_file(node.home.join("validator_key.json")).unwrap();
+    let began = Instant::now();
+    node.signal(Signal::SIGHUP);
+    wait_for("no key in /status", BOUND, || (!node.has_key()).then_some(()));
+    began.elapsed()
+}
+
+#[test]
+fn a_key_is_loaded_and_unloaded_within_a_tenth_of_a_second_and_signs_meanwhile() {
+    let (net, _nodes, a, _b) = with_two_standbys();
+    assert!(!a.has_key());
+    assert_eq!(a.metric("near_config_reloads_total"), Some(1));
+    let loading = load(&net, &a);
+    assert!(loading < Duration::from_millis(100), "{loading:?}");
+    assert_eq!(a.wait_status()["validator_account_id"], "node3");
+    assert_eq!(a.metric("near_is_validator"), Some(1));
+    assert_eq!(a.metric("near_config_reloads_total"), Some(2));
+    wait_for("a block of node3", BOUND, || {
+        (a.metric("near_block_produced_total")? > 0).then_some(())
+    });
+    let unloading = unload(&a);
+    assert!(unloading < Duration::from_millis(100), "{unloading:?}");
+    assert!(a.wait_status()["validator_account_id"].is_null());
+    assert!(a.log().contains("INFO neard: Hot loading validator key "));
+    assert!(a.log().contains("INFO neard: No validator key "));
+}
+
+#[test]
+fn an_invalid_file_keeps_the_key_and_is_seen_in_the_metrics() {
+    let (net, _nodes, a, _b) = with_two_standbys();
+    load(&net, &a);
+    let config = a.home.join("config.json");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "{").unwrap();
+    fs::remove_file(a.home.join("validator_key.json")).unwrap();
+    a.signal(Signal::SIGHUP);
+    wait_for("near_config_correct 0", BOUND, || {
+        (a.metric("near_config_correct")? == 0).then_some(())
+    });
+    assert!(a.has_key(), "an invalid reload must change nothing");
+    assert!(a.log().contains("Dynamically updatable configs are not valid"));
+    fs::write(&config, good).unwrap();
+    a.signal(Signal::SIGHUP);
+    wait_for("the key is gone", BOUND, || (!a.has_key()).then_some(()));
+    assert_eq!(a.metric("near_config_correct"), Some(1));
+}
+
+#[test]
+fn a_clean_hand_over_passes_the_check_and_a_shared_key_does_not() {
+    let (net, _nodes, a, b) = with_two_standbys();
+    load(&net, &a);
+    wait_for("a block of node3", BOUND, || {
+        (a.metric("near_block_produced_total")? > 0).then_some(())
+    });
+    unload(&a);
+    let head = a.height();
+    b.wait_height(head);
+    load(&net, &b);
+    wait_for("a block of node3", BOUND, || {
+        (b.metric("near_block_produced_total")? > 0).then_some(())
+    });
+    let (code, verdict) = signature_check(&[&a.home, &b.home]);
+    assert_eq!(code, 0, "{verdict}");
+    assert!(verdict.starts_with("verdict: 0 overlaps, 0 equivocations, 1 change of signer"));
+
+    load(&net, &a);
+    wait_for("two things signed for one height", BOUND, || {
+        let (code, verdict) = signature_check(&[&a.home, &b.home]);
+        (code == 1 && !verdict.contains(" 0 equivocations")).then_some(())
+    });
+    let (_, verdict) = signature_check(&[&a.home, &b.home]);
+    assert!(verdict.starts_with("verdict: 1 overlap, "), "{verdict}");
+}
+
+#[test]
+fn a_killed_holder_and_a_later_one_do_not_overlap() {
+    let (net, _nodes, a, b) = with_two_standbys();
+    load(&net, &a);
+    let killed = a.kill();
+    load(&net, &b);
+    let (code, verdict) = signature_check(&[&killed, &b.home]);
+    assert_eq!(code, 0, "{verdict}");
+    assert!(verdict.contains("1 change of signer"), "{verdict}");
+}
+
+#[test]
+fn a_stopped_holder_that_goes_on_beside_its_successor_is_found_out() {
+    let (net, _nodes, a, b) = with_two_standbys();
+    load(&net, &a);
+    a.signal(Signal::SIGSTOP);
+    // The signal takes effect a moment later, and the checker adds the stamp's period.
+    wait_for("no more stamps", BOUND, || {
+        let stamp = Stamp::read(&a.home).unwrap()?;
+        (boot_ns() > stamp.last + 50_000_000).then_some(())
+    });
+    load(&net, &b);
+    let (code, verdict) = signature_check(&[&a.home, &b.home]);
+    assert_eq!(code, 0, "it could not sign while it was stopped: {verdict}");
+    a.signal(Signal::SIGCONT);
+    wait_for("an overlap", BOUND, || {
+        let (code, _) = signature_check(&[&a.home, &b.home]);
+        (code == 1).then_some(())
+    });
+}
