@@ -59,10 +59,7 @@ fn an_unknown_holder_is_waited_for_from_the_first_sight_on() {
         assert_eq!(actions, [], "{now} ms");
     }
     assert_eq!(node.tick(8_079), []);
-    assert_eq!(
-        node.tick(8_080),
-        [Action::TerminateNeard, changed(State::Voting, State::Validating)]
-    );
+    assert_eq!(node.tick(8_080), [Action::TerminateNeard]);
 }
 
 #[test]
