@@ -127,6 +127,9 @@ struct Claim {
     session: SessionId,
     record: Record,
     safe_at: Time,
+    /// The key was missing: for how long from this attempt's commit on somebody may sign whose
+    /// record came and went unseen.
+    unseen: Option<Duration>,
     head: HeadRule,
 }
 

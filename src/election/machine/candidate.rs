@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Claim, Machine, RETRY, SLOW_RETRY};
-use crate::election::lease::millis;
+use crate::election::lease::{done_at, millis};
 use crate::election::tenure::{HeadRule, Tenure};
 use crate::election::view::View;
 use crate::election::{
@@ -111,6 +111,7 @@ impl Machine {
             session: session.clone(),
             record: record.clone(),
             safe_at,
+            unseen: view.index().is_none().then(|| record.lease()),
             head,
         };
         let write = match (view.session(), view.index()) {
@@ -219,6 +220,10 @@ impl Machine {
         }
         let text = format!("took the lock, term {}: {}", claim.record.term, claim.record.reason);
         out.push(Action::Log(Notice::Info(text)));
+        // The answer came no earlier than the commit, and the commit no earlier than the last beat
+        // of a record that is gone.
+        let unseen = claim.unseen.map(|lease| done_at(self.now, lease));
+        let safe_at = unseen.map_or(claim.safe_at, |at| at.max(claim.safe_at));
         self.highest_term = self.highest_term.max(claim.record.term);
         self.past.observe(self.now, &claim.record);
         self.tenure = Some(Tenure {
@@ -226,7 +231,7 @@ impl Machine {
             index,
             record: claim.record,
             lease: Lease::from_send(claim.sent, self.settings.lease),
-            safe_at: claim.safe_at,
+            safe_at,
             head: claim.head,
             next_write: claim.sent + self.settings.beat_interval(),
             must_read: false,

@@ -56,15 +56,23 @@ fn an_older_beat_that_comes_back_is_seen_for_the_first_time() {
 }
 
 #[test]
-fn the_first_sight_of_a_missing_key_outlives_garbage_and_the_other_way_round() {
+fn an_unreadable_value_of_another_index_is_seen_for_the_first_time() {
+    // Between the two somebody may have written records and signed.
     let mut node = Node::standby();
-    node.watched(0, Seen::Missing);
+    node.watched(0, garbage(5, Some(&other())));
     node.on(0, Event::Leases(Ok(None)));
-    // The own claim is refused, for somebody wrote garbage under a lock first.
-    let id = node.request;
-    node.on(10, Event::Written { id, outcome: refused(crate::election::Refusal::Conflict) });
-    node.read(1_000, garbage(5, Some(&other())));
-    assert_eq!(stolen_at(&mut node, 1_000), SAFE_MS);
+    node.watched(1_000, garbage(5, Some(&other())));
+    assert_eq!(node.watched(2_000, garbage(9, Some(&other()))), [Action::ReadLeases]);
+    node.on(2_010, Event::Leases(Ok(None)));
+    assert_eq!(stolen_at(&mut node, 2_010), 2_000 + SAFE_MS);
+}
+
+#[test]
+fn a_key_that_goes_missing_after_garbage_is_seen_for_the_first_time() {
+    let mut node = Node::standby();
+    node.watched(0, garbage(5, Some(&other())));
+    node.on(0, Event::Leases(Ok(None)));
+    assert_eq!(node.watched(2_000, Seen::Missing), [Action::ReadLeases]);
 }
 
 /// A snapshot of Consul is restored while another node validates in term 8: its record says that

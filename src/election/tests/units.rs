@@ -120,3 +120,22 @@ fn every_state_has_a_name_and_a_sentence() {
         assert!(!state.sentence().is_empty());
     }
 }
+
+#[test]
+fn what_is_released_for_a_dead_holder_is_bounded_by_its_last_lease() {
+    let released = record(7, 3, RecordState::Active).after_crash("kneard died");
+    let mut expected = record(7, 4, RecordState::Released);
+    // 6 s of blocks, 100 ms each, and one that may be under way.
+    expected.head = HEAD + 61;
+    expected.head_is_bound = true;
+    expected.reason = "kneard died".to_owned();
+    assert_eq!(released, expected);
+}
+
+#[test]
+fn a_dead_pending_holders_release_lets_nobody_in_before_the_lease_is_over() {
+    let released = record(7, 3, RecordState::Pending).after_crash("kneard died");
+    let mut expected = record(7, 4, RecordState::Pending);
+    expected.reason = "kneard died".to_owned();
+    assert_eq!(released, expected);
+}

@@ -309,7 +309,10 @@ impl World {
             Fault::Garbage => self.store.overwrite_with_garbage(),
             Fault::Snapshot => self.snapshot = Some(self.store.clone()),
             Fault::Restore => {
-                if let Some(snapshot) = self.snapshot.clone() {
+                // Not in the very moment of a takeover: a second candidate that has not seen the
+                // first one's claim could repeat it on the entry that came back, index and all.
+                let settled = self.active().is_some() && now > self.store.taken_at() + SECOND;
+                if let Some(snapshot) = self.snapshot.clone().filter(|_| settled) {
                     self.store.restore(&snapshot, now + 12 * SECOND);
                 }
             }

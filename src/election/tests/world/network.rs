@@ -4,7 +4,7 @@ use super::{Item, MS, SECOND, World};
 use crate::election::{Event, Outcome, SessionId, Write};
 
 /// After so long the client gives a request up, which may still arrive.
-const LIMIT: u64 = 600 * MS;
+const LIMIT: u64 = 1_500 * MS;
 /// Consul ends a session between once and twice its TTL after the last renewal.
 const TTL: u64 = 10 * SECOND;
 

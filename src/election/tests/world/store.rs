@@ -13,6 +13,7 @@ pub struct Store {
     sessions: BTreeMap<SessionId, u64>,
     sessions_made: u64,
     locked_out_until: u64,
+    taken_at: u64,
 }
 
 impl Store {
@@ -49,6 +50,11 @@ impl Store {
         self.entry.as_ref()?.session.as_ref()
     }
 
+    /// When the lock changed hands last.
+    pub fn taken_at(&self) -> u64 {
+        self.taken_at
+    }
+
     pub fn delete(&mut self) {
         self.index += 1;
         self.entry = None;
@@ -72,6 +78,9 @@ impl Store {
             Err(refusal) => Outcome::Refused(refusal, format!("{refusal:?}")),
             Ok(session) => {
                 self.index += 1;
+                if matches!(write, Write::Acquire { .. } | Write::Steal { .. }) {
+                    self.taken_at = now;
+                }
                 let content = Content::Record(write.record().clone());
                 self.entry = Some(Entry { index: self.index, session, content });
                 Outcome::Committed(self.index)
