@@ -186,6 +186,11 @@ impl Settings {
                 key_file: args.consul_key_file.clone(),
             },
         };
+        let exporter_address = socket_addr("--exporter-address", &args.exporter_address)?;
+        let validator_network_addr =
+            socket_addr("--validator-network-addr", &args.validator_network_addr)?;
+        let voter_network_addr = socket_addr("--voter-network-addr", &args.voter_network_addr)?;
+        let public_address = args.public_address.as_deref().map(ip_addr).transpose()?;
         let validator_node_key =
             key_path(args.validator_node_key.as_deref(), "validator_node_key.json");
         let voter_node_key = key_path(args.voter_node_key.as_deref(), "voter_node_key.json");
@@ -197,7 +202,7 @@ impl Settings {
             election,
             account_id: args.account_id.clone(),
             consul,
-            exporter_address: socket_addr("--exporter-address", &args.exporter_address)?,
+            exporter_address,
             validator_key: key_path(args.validator_key.as_deref(), "validator_key.json")
                 .ok_or(ArgsError::NoKey { flag: "--validator-key", file: "validator_key.json" })?,
             validator_node_key,
@@ -205,12 +210,9 @@ impl Settings {
             allow_readable_keys: args.allow_readable_keys,
             neard_binary: args.neard_binary.clone(),
             boot_nodes: args.near_boot_nodes.clone().filter(|nodes| !nodes.is_empty()),
-            validator_network_addr: socket_addr(
-                "--validator-network-addr",
-                &args.validator_network_addr,
-            )?,
-            voter_network_addr: socket_addr("--voter-network-addr", &args.voter_network_addr)?,
-            public_address: args.public_address.as_deref().map(ip_addr).transpose()?,
+            validator_network_addr,
+            voter_network_addr,
+            public_address,
             control_socket: args
                 .control_socket
                 .clone()

@@ -183,7 +183,7 @@ fn malformed_key() {
         ("no account", without("account_id"), "account_id"),
         ("no public key", without("public_key"), "public_key"),
         ("no secret key", without("secret_key"), "secret_key"),
-        ("a number as public key", with("public_key", json!(7)), "public_key"),
+        ("a number as public key", with("public_key", json!(7)), "a field is not a plain string"),
         ("a curve that is none", with("public_key", json!("rsa:abc")), "public_key"),
         ("no base58", with("secret_key", json!("ed25519:0OIl")), "secret_key"),
         ("too short a key", with("secret_key", json!("ed25519:abc")), "secret_key"),

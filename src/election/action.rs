@@ -92,12 +92,16 @@ pub enum Notice {
     Info(String),
     Warning(String),
     Error(String),
+    /// neard did not stop in time and is killed.
+    StopOverdue,
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Notice::Info(text) | Notice::Warning(text) | Notice::Error(text)) = self;
-        f.write_str(text)
+        f.write_str(match self {
+            Notice::Info(text) | Notice::Warning(text) | Notice::Error(text) => text,
+            Notice::StopOverdue => "Termination timeout reached. Send SIGKILL to neard!",
+        })
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Event {
     /// The answer to [`super::Action::ReadLeases`]: the longest lease that any node publishes.
     Leases(Result<Option<Duration>, String>),
     /// SIGTERM or SIGINT. A second one does not wait for neard.
-    Stop(String),
+    Stop,
 }
 
 /// The part of neard's `/status` that decisions need.

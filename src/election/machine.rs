@@ -32,7 +32,7 @@ pub enum State {
     Registering,
     /// A hot standby.
     Voting,
-    /// neard has the validator key, or is being restarted with it.
+    /// neard was started with the validator key.
     Validating,
     /// kneard is about to end.
     Shutdown,
@@ -195,7 +195,8 @@ impl Machine {
         if self.stopping {
             State::Shutdown
         } else if self.tenure.as_ref().is_some_and(Tenure::is_promoted) {
-            State::Validating
+            // Until neard is started with the key this is the standby that it was.
+            if self.neard.keyed { State::Validating } else { State::Voting }
         } else if !self.neard.is_up() {
             State::Startup
         } else if !self.neard.in_sync() {
@@ -271,7 +272,7 @@ impl Machine {
                     self.written(request, outcome, out);
                 }
             }
-            Event::Stop(why) => self.stop(&why, out),
+            Event::Stop => self.stop(out),
         }
     }
 

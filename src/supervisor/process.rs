@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -38,8 +39,8 @@ pub struct Process {
     events: Sender<Event>,
     running: Option<Running>,
     starts: u64,
-    /// As `/status` told.
-    pub version: Option<String>,
+    /// neard's version, as `/status` told it last.
+    version: Arc<Mutex<Option<String>>>,
 }
 
 struct Running {
@@ -61,7 +62,7 @@ pub enum FromGuard {
 
 impl Process {
     pub fn new(home: Home, lock: HomeLock, options: NeardOptions, events: Sender<Event>) -> Self {
-        Process { home, lock, options, events, running: None, starts: 0, version: None }
+        Process { home, lock, options, events, running: None, starts: 0, version: Arc::default() }
     }
 
     pub fn binary(&self) -> &Path {
@@ -70,6 +71,10 @@ impl Process {
 
     pub fn pid(&self) -> Option<i32> {
         Some(self.running.as_ref()?.identity?.pid)
+    }
+
+    pub fn version(&self) -> Option<String> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts of neard beyond the first.
@@ -149,17 +154,21 @@ impl Process {
         let Some(running) = &self.running else { return };
         let (rpc, events) = (running.rpc, self.events.clone());
         let ours = self.options.validator_public_key.clone();
+        let version = Arc::clone(&self.version);
         tokio::spawn(async move {
             let result = match rpc.status(STATUS_LIMIT).await {
-                Ok(status) => Ok(NeardStatus {
-                    syncing: status.syncing,
-                    head: status.head,
-                    key: match status.validator_public_key {
-                        None => SignKey::None,
-                        Some(key) if key == ours => SignKey::Ours,
-                        Some(_) => SignKey::Other,
-                    },
-                }),
+                Ok(status) => {
+                    *version.lock().unwrap_or_else(PoisonError::into_inner) = status.version;
+                    Ok(NeardStatus {
+                        syncing: status.syncing,
+                        head: status.head,
+                        key: match status.validator_public_key {
+                            None => SignKey::None,
+                            Some(key) if key == ours => SignKey::Ours,
+                            Some(_) => SignKey::Other,
+                        },
+                    })
+                }
                 Err(error) => Err(error.to_string()),
             };
             let _ = events.send(Event::Status { id, result }).await;

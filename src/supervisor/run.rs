@@ -34,9 +34,9 @@ const EVENTS: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    #[error(transparent)]
+    #[error("{flag}: {error}")]
+    Key { flag: &'static str, error: KeyError },
+    #[error("--neard-home: {0}")]
     Home(#[from] HomeError),
     #[error("--consul-url or --consul-token-file: {0}")]
     Consul(consul::Error),
@@ -64,7 +64,7 @@ impl RunError {
     /// The exit code: 2 for what the operator has to correct before a start can succeed, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            RunError::Key(_)
+            RunError::Key { .. }
             | RunError::Consul(_)
             | RunError::Account { .. }
             | RunError::NoNeard(_) => 2,
@@ -146,12 +146,16 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 
 /// Reads the keys and works out what neard is started with.
 fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
-    let load = |path: &PathBuf, kind| KeyFile::load(path, kind, settings.allow_readable_keys);
-    let validator_key = load(&settings.validator_key, KeyKind::ValidatorKey)?;
-    let node_key =
-        |path: &Option<PathBuf>| path.as_ref().map(|path| load(path, KeyKind::NodeKey)).transpose();
-    let validator_node_key = node_key(&settings.validator_node_key)?;
-    let voter_node_key = node_key(&settings.voter_node_key)?;
+    let load = |flag, path: &PathBuf, kind| {
+        KeyFile::load(path, kind, settings.allow_readable_keys)
+            .map_err(|error| RunError::Key { flag, error })
+    };
+    let node_key = |flag, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| load(flag, path, KeyKind::NodeKey)).transpose()
+    };
+    let validator_key = load("--validator-key", &settings.validator_key, KeyKind::ValidatorKey)?;
+    let validator_node_key = node_key("--validator-node-key", &settings.validator_node_key)?;
+    let voter_node_key = node_key("--voter-node-key", &settings.voter_node_key)?;
     let account = validator_key.account_id.as_ref().map(|account| account.as_str().to_owned());
     let account = account.unwrap_or_default();
     if let Some(flag) = settings.account_id.as_ref().filter(|flag| **flag != account) {
@@ -220,6 +224,7 @@ struct Supervisor {
 enum News {
     Event(Event),
     FromGuard(FromGuard),
+    Stop(&'static str),
     ReloadToken(&'static str),
     Ping,
 }
@@ -265,14 +270,18 @@ impl Supervisor {
                 from_guard = self.process.hear_guard() => News::FromGuard(from_guard),
                 Some(event) = inbox.recv() => News::Event(event),
                 () = sleep(timeout) => News::Event(Event::Tick),
-                _ = signals.terminate.recv() => News::Event(Event::Stop("SIGTERM".to_owned())),
-                _ = signals.interrupt.recv() => News::Event(Event::Stop("SIGINT".to_owned())),
+                _ = signals.terminate.recv() => News::Stop("SIGTERM"),
+                _ = signals.interrupt.recv() => News::Stop("SIGINT"),
                 _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
                 _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
                 _ = pings.tick() => News::Ping,
             };
             event = match news {
                 News::Event(event) => Some(event),
+                News::Stop(signal) => {
+                    tracing::info!(target: "kneard::exit_signal_handler", "{signal} received");
+                    Some(Event::Stop)
+                }
                 News::FromGuard(from_guard) => self.heard_guard(from_guard),
                 News::ReloadToken(signal) => self.reload_token(signal),
                 News::Ping => self.process.ping(),
@@ -335,7 +344,7 @@ impl Supervisor {
             &self.machine,
             self.process.pid(),
             self.process.restarts(),
-            self.process.version.as_deref(),
+            self.process.version().as_deref(),
         );
         // The machine has no wall clock: its own records lack the time that was written.
         if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())
@@ -391,5 +400,6 @@ fn log(notice: &Notice) {
         Notice::Info(text) => tracing::info!(target: "kneard::supervisor", "{text}"),
         Notice::Warning(text) => tracing::warn!(target: "kneard::supervisor", "{text}"),
         Notice::Error(text) => tracing::error!(target: "kneard::supervisor", "{text}"),
+        Notice::StopOverdue => tracing::warn!(target: "kneard::proc", "{notice}"),
     }
 }

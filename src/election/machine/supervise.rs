@@ -130,8 +130,7 @@ impl Machine {
                 self.start_neard(out);
             }
             Process::Stopping { kill_at: Some(at) } if self.now >= at => {
-                let text = "Termination timeout reached. Send SIGKILL to neard!".to_owned();
-                out.push(Action::Log(Notice::Warning(text)));
+                out.push(Action::Log(Notice::StopOverdue));
                 self.kill_neard(out);
             }
             _ => {}
@@ -182,8 +181,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn stop(&mut self, why: &str, out: &mut Vec<Action>) {
-        out.push(Action::Log(Notice::Info(format!("{why} received"))));
+    pub(super) fn stop(&mut self, out: &mut Vec<Action>) {
         if self.stopping && !self.neard.is_down() {
             self.kill_neard(out);
         }

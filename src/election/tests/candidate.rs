@@ -55,10 +55,7 @@ fn a_free_lock_taken_before_safe_is_beaten_as_pending_and_neard_has_no_key() {
         assert!(!node.machine.may_sign());
     }
     assert_eq!(node.tick(SAFE_MS - 1), []);
-    assert_eq!(
-        node.tick(SAFE_MS),
-        [Action::TerminateNeard, changed(State::Voting, State::Validating)]
-    );
+    assert_eq!(node.tick(SAFE_MS), [Action::TerminateNeard]);
 }
 
 #[test]
@@ -71,7 +68,7 @@ fn a_released_lock_needs_no_wait() {
     assert_eq!(actions, [Action::Commit { id: 1, write }]);
     assert_eq!(
         node.written(905, Outcome::Committed(42)),
-        [Action::TerminateNeard, Action::Watch(false), changed(State::Voting, State::Validating)]
+        [Action::TerminateNeard, Action::Watch(false)]
     );
 }
 
@@ -89,7 +86,7 @@ fn a_lock_is_stolen_only_past_safe_and_with_the_last_entry_seen() {
     assert_eq!(node.tick(SAFE_MS), [Action::Commit { id: 1, write }]);
     assert_eq!(
         node.written(SAFE_MS + 5, Outcome::Committed(60)),
-        [Action::TerminateNeard, Action::Watch(false), changed(State::Voting, State::Validating)]
+        [Action::TerminateNeard, Action::Watch(false)]
     );
 }
 
@@ -138,7 +135,7 @@ fn an_unknown_claim_that_came_through_is_adopted_with_the_lease_of_its_sending()
     node.tick(6_600);
     assert_eq!(
         node.read(6_610, entry(60, Some(&own()), &record)),
-        [Action::TerminateNeard, Action::Watch(false), changed(State::Voting, State::Validating)]
+        [Action::TerminateNeard, Action::Watch(false)]
     );
     assert_eq!(node.machine.lease_expires(), Some(at(SAFE_MS + LEASE_MS)));
 }
@@ -180,7 +177,7 @@ fn a_refused_claim_that_had_come_through_before_is_adopted() {
     assert_eq!(node.written(6_070, refused(Refusal::Conflict)), [Action::ReadKey { id: 2 }]);
     assert_eq!(
         node.read(6_080, entry(60, Some(&own()), &claim)),
-        [Action::TerminateNeard, Action::Watch(false), changed(State::Voting, State::Validating)]
+        [Action::TerminateNeard, Action::Watch(false)]
     );
     assert_eq!(node.machine.lease_expires(), Some(at(SAFE_MS + LEASE_MS)));
 }

@@ -60,10 +60,7 @@ fn an_unseen_holder_is_waited_for_from_the_commit_on() {
         assert_eq!(actions, [], "{now} ms");
     }
     assert_eq!(node.tick(8_119), []);
-    assert_eq!(
-        node.tick(8_120),
-        [Action::TerminateNeard, changed(State::Voting, State::Validating)]
-    );
+    assert_eq!(node.tick(8_120), [Action::TerminateNeard]);
 }
 
 #[test]

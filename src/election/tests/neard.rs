@@ -178,10 +178,10 @@ fn the_six_states_follow_from_what_is_known() {
     assert_eq!(node.machine.state(), State::Registering);
     node.on(1_003, Event::SessionCreated(Ok(own())));
     assert_eq!(node.machine.state(), State::Voting);
-    assert_eq!(Node::promoting().machine.state(), State::Validating);
+    assert_eq!(Node::promoting().machine.state(), State::Voting);
     assert_eq!(Node::starting_with_key().machine.state(), State::Validating);
     let mut node = Node::holder();
     assert_eq!(node.machine.state(), State::Validating);
-    node.on(300, Event::Stop("SIGTERM".to_owned()));
+    node.on(300, Event::Stop);
     assert_eq!(node.machine.state(), State::Shutdown);
 }

@@ -6,7 +6,7 @@ use crate::election::{
 };
 
 fn stop() -> Event {
-    Event::Stop("SIGTERM".to_owned())
+    Event::Stop
 }
 
 #[test]

@@ -164,12 +164,23 @@ pub fn create(dir: &Path, new: &NewLocalnet) -> Result<(), String> {
     Ok(())
 }
 
+/// Where ports are looked for: below the range from which Linux takes the ports of outgoing
+/// connections, so that they are still free when a node starts much later.
+const PORTS: std::ops::Range<u16> = 10_240..32_000;
+
 /// Loopback addresses whose ports were free a moment ago.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, String> {
+    // Somewhere else each time: several chains may be made at once.
+    let random = random_bytes()?;
+    let span = PORTS.end - PORTS.start;
+    let first = u16::from_le_bytes([random[0], random[1]]) % span;
+    let ports = (0..span).map(|i| PORTS.start + (first + i) % span);
     // All are held at once, so that none is given twice.
-    let listeners: Result<Vec<_>, _> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    let listeners = listeners.map_err(|e| format!("no free port: {e}"))?;
+    let listeners: Vec<TcpListener> =
+        ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).take(count).collect();
+    if listeners.len() < count {
+        return Err(format!("fewer than {count} free ports in {PORTS:?}"));
+    }
     listeners.iter().map(|l| l.local_addr().map_err(|e| e.to_string())).collect()
 }
 

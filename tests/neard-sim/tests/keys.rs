@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{BOUND, Localnet, Neard, signature_check, wait_for};
@@ -40,6 +41,15 @@ fn unload(node: &Neard) -> Duration {
     node.signal(Signal::SIGHUP);
     wait_for("no key in /status", BOUND, || (!node.has_key()).then_some(()));
     began.elapsed()
+}
+
+/// Waits until the process of `home` no longer shows life, and for as long as the checker
+/// grants it beyond its last stamp.
+fn wait_for_the_last_stamp(home: &Path) {
+    wait_for("no more stamps", BOUND, || {
+        let stamp = Stamp::read(home).unwrap()?;
+        (boot_ns() > stamp.last + 50_000_000).then_some(())
+    });
 }
 
 #[test]
@@ -114,6 +124,7 @@ fn a_killed_holder_and_a_later_one_do_not_overlap() {
     let (net, _nodes, a, b) = with_two_standbys();
     load(&net, &a);
     let killed = a.kill();
+    wait_for_the_last_stamp(&killed);
     load(&net, &b);
     let (code, verdict) = signature_check(&[&killed, &b.home]);
     assert_eq!(code, 0, "{verdict}");
@@ -125,11 +136,7 @@ fn a_stopped_holder_that_goes_on_beside_its_successor_is_found_out() {
     let (net, _nodes, a, b) = with_two_standbys();
     load(&net, &a);
     a.signal(Signal::SIGSTOP);
-    // The signal takes effect a moment later, and the checker adds the stamp's period.
-    wait_for("no more stamps", BOUND, || {
-        let stamp = Stamp::read(&a.home).unwrap()?;
-        (boot_ns() > stamp.last + 50_000_000).then_some(())
-    });
+    wait_for_the_last_stamp(&a.home);
     load(&net, &b);
     let (code, verdict) = signature_check(&[&a.home, &b.home]);
     assert_eq!(code, 0, "it could not sign while it was stopped: {verdict}");

@@ -298,7 +298,7 @@ impl World {
                 let host = number(host);
                 self.hosts[host].down_after_stop = down * MS;
                 let life = self.hosts[host].life;
-                self.tell(host, life, Event::Stop("SIGTERM".to_owned()));
+                self.tell(host, life, Event::Stop);
             }
             Fault::EndLockHoldersSession => {
                 if let Some(id) = self.store.lock_holder().cloned() {

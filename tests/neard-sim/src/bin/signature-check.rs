@@ -18,8 +18,8 @@ struct Options {
     #[arg(long)]
     json: bool,
     /// List only changes of signer with a gap above this many milliseconds
-    #[arg(long, value_name = "MS", default_value_t = f64::NEG_INFINITY)]
-    gap_above: f64,
+    #[arg(long, value_name = "MS")]
+    gap_above: Option<f64>,
     /// Homes of the nodes; all of one machine
     #[arg(required = true)]
     homes: Vec<PathBuf>,
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             }
         }
     } else {
-        print!("{}", report.text(options.gap_above));
+        print!("{}", report.text(options.gap_above.unwrap_or(f64::NEG_INFINITY)));
     }
     if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -159,7 +159,6 @@ impl Node {
     }
 
     fn next_wake(&self) -> u64 {
-        // Nothing to sign, nothing to wait for but the housekeeping.
         let next = self.consensus.next_tick();
         next.min(self.reload_at.unwrap_or(u64::MAX)).min(self.now() + 1_000)
     }
