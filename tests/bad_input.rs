@@ -174,7 +174,9 @@ fn malformed_key() {
         key[field] = value;
         key.to_string()
     };
-    let stranger = read_json(&Scene::new().validator_key());
+    let scene = Scene::new();
+    let made = scene.validator_key().ancestors().nth(2).unwrap().to_owned();
+    let stranger = read_json(&made.join("node0/validator_key.json"));
     let cases = [
         ("an empty file", String::new(), ""),
         ("no JSON", "ed25519:abc".to_owned(), "JSON"),
