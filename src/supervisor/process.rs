@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use super::runtime_file::NeardProcess;
 use crate::election::{Event, NeardStatus, Role, SignKey, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
-use crate::neard::home::{self, Home};
+use crate::neard::home::{self, Home, HomeError};
 use crate::neard::home_lock::HomeLock;
 use crate::neard::keys::PublicKey;
 use crate::neard::rpc::Rpc;
@@ -38,6 +38,8 @@ pub struct Process {
     options: NeardOptions,
     events: Sender<Event>,
     running: Option<Running>,
+    /// Why there is no process to run; not told yet.
+    not_started: Option<String>,
     starts: u64,
     /// neard's version, as `/status` told it last.
     version: Arc<Mutex<Option<String>>>,
@@ -62,7 +64,16 @@ pub enum FromGuard {
 
 impl Process {
     pub fn new(home: Home, lock: HomeLock, options: NeardOptions, events: Sender<Event>) -> Self {
-        Process { home, lock, options, events, running: None, starts: 0, version: Arc::default() }
+        Process {
+            home,
+            lock,
+            options,
+            events,
+            running: None,
+            not_started: None,
+            starts: 0,
+            version: Arc::default(),
+        }
     }
 
     pub fn binary(&self) -> &Path {
@@ -82,10 +93,10 @@ impl Process {
         self.starts.saturating_sub(1)
     }
 
-    pub async fn start(&mut self, role: Role) {
-        if let Err(why) = self.try_start(role) {
-            let _ = self.events.send(Event::NeardNotStarted(why)).await;
-        }
+    /// Starts neard; what becomes of it is told by [`Process::hear_guard`]. (Not through the
+    /// events' channel: if that is full, only the caller can make room in it.)
+    pub fn start(&mut self, role: Role) {
+        self.not_started = self.try_start(role).err();
     }
 
     fn try_start(&mut self, role: Role) -> Result<(), String> {
@@ -115,6 +126,16 @@ impl Process {
             args.extend(["--boot-nodes".into(), nodes.into()]);
         }
         args
+    }
+
+    /// Takes the validator key out of the home of a neard that is dead.
+    ///
+    /// # Errors
+    /// The key may still be there.
+    pub fn take_key_out(&self) -> Result<(), HomeError> {
+        let (home::Role::Standby { validator_key, .. }
+        | home::Role::Validator { validator_key, .. }) = &self.options.standby;
+        self.home.remove_validator_key(validator_key)
     }
 
     pub fn terminate(&self) {
@@ -177,6 +198,9 @@ impl Process {
 
     /// The next thing that the guard says; never, while there is none.
     pub async fn hear_guard(&mut self) -> FromGuard {
+        if let Some(why) = self.not_started.take() {
+            return FromGuard::Tell(Event::NeardNotStarted(why));
+        }
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = running.from_guard.recv().await;
         match event {
