@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
@@ -18,8 +18,10 @@ use crate::neard::rpc::Rpc;
 
 /// How long one `/status` may take.
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
-/// A guard that is silent for so long cannot be trusted to kill in time.
-const GUARD_LIMIT: Duration = Duration::from_secs(1);
+/// A guard that leaves a question open at so many pings in a row cannot be trusted to kill in
+/// time. Not one alone, however late: if this process itself was held up, the answer may be there
+/// and unread.
+const MISSED_PINGS: u32 = 2;
 
 /// What a neard is started with.
 #[derive(Debug, Clone)]
@@ -50,8 +52,8 @@ struct Running {
     rpc: Rpc,
     from_guard: UnboundedReceiver<GuardEvent>,
     identity: Option<NeardProcess>,
-    /// The oldest question to the guard without an answer.
-    unanswered: Option<(u64, Instant)>,
+    /// The oldest question to the guard without an answer, and how many pings it has seen.
+    unanswered: Option<(u64, u32)>,
 }
 
 /// What the guard's side of the shell has to do about an event.
@@ -163,8 +165,9 @@ impl Process {
         let running = self.running.as_mut()?;
         // Until it has started neard it is busy with that.
         running.identity?;
-        if let Some((_, asked)) = running.unanswered {
-            return (asked.elapsed() > GUARD_LIMIT).then_some(Event::GuardSilent);
+        if let Some((_, missed)) = &mut running.unanswered {
+            *missed += 1;
+            return (*missed >= MISSED_PINGS).then_some(Event::GuardSilent);
         }
         let sent = running.neard.ping();
         running.awaits(sent);
@@ -234,7 +237,7 @@ impl Running {
         if let Ok(seq) = sent
             && self.unanswered.is_none()
         {
-            self.unanswered = Some((seq, Instant::now()));
+            self.unanswered = Some((seq, 0));
         }
     }
 }

@@ -267,11 +267,12 @@ impl Supervisor {
             let timeout = self.until_timeout();
             let news = tokio::select! {
                 biased;
+                // First: ctrl-c reaches neard too, and one that ends for it is not to be restarted.
+                _ = signals.terminate.recv() => News::Stop("SIGTERM"),
+                _ = signals.interrupt.recv() => News::Stop("SIGINT"),
                 from_guard = self.process.hear_guard() => News::FromGuard(from_guard),
                 Some(event) = inbox.recv() => News::Event(event),
                 () = sleep(timeout) => News::Event(Event::Tick),
-                _ = signals.terminate.recv() => News::Stop("SIGTERM"),
-                _ = signals.interrupt.recv() => News::Stop("SIGINT"),
                 _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
                 _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
                 _ = pings.tick() => News::Ping,
