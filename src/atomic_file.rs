@@ -11,21 +11,34 @@ use std::path::Path;
 /// # Errors
 /// What the file system says; the old file is then still there.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, mode, true)
+}
+
+/// As [`write`], but never waits for the disk: after a power failure the file may be the old one
+/// or damaged.
+///
+/// # Errors
+/// As [`write`].
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, mode, false)
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("not a file name"))?;
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let mut new_name = std::ffi::OsString::from(".");
     new_name.push(name);
     new_name.push(".new");
     let new = folder.join(new_name);
-    let written = write_new(&new, bytes, mode).and_then(|()| fs::rename(&new, path));
+    let written = write_new(&new, bytes, mode, durable).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         let _ = fs::remove_file(&new);
     }
     written?;
-    File::open(folder)?.sync_all()
+    if durable { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     // Left behind by a crash; it may have another mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -33,5 +46,5 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    if durable { file.sync_all() } else { Ok(()) }
 }

@@ -12,23 +12,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::election::State;
+use crate::http_server;
 use crate::supervisor::Snapshot;
 
-/// Answers scrapes until the process ends.
-///
-/// # Errors
-/// Fails when the listener does.
-pub async fn serve(
-    listener: TcpListener,
-    snapshot: watch::Receiver<Snapshot>,
-) -> std::io::Result<()> {
+/// Answers scrapes until it is dropped.
+pub async fn serve(listener: TcpListener, snapshot: watch::Receiver<Snapshot>) {
     let exporter = Exporter { snapshot, started: Instant::now() };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(async || "ok\n"))
         .route("/neard-pid", get(neard_pid))
         .with_state(exporter);
-    axum::serve(listener, router).await
+    http_server::serve(listener, router).await;
 }
 
 #[derive(Clone)]

@@ -10,6 +10,7 @@ pub mod consul;
 pub mod control;
 pub mod election;
 pub mod exporter;
+mod http_server;
 pub mod localnet;
 pub mod logging;
 pub mod neard;

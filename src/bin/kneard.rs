@@ -37,6 +37,7 @@ fn daemon(args: &Args) -> ExitCode {
         Err(error) => return fail(&error, 2),
     };
     logging::init(&args.node_id);
+    die_of_panics();
     lower_oom_score();
     match runtime().map(|runtime| runtime.block_on(supervisor::run(settings))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
@@ -83,6 +84,16 @@ fn hostname() -> String {
     nix::unistd::gethostname()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// A task that panics would end alone, and what waits for its answer would wait for ever. When
+/// kneard dies instead, its guard kills neard and gives the lock back.
+fn die_of_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 /// Short of memory, the kernel is to kill something else first. Needs a right that kneard may not

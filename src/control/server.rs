@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::{ActiveValidator, Failure, NeardReport, NodeReport, Status};
 use crate::consul::{Client, Consistency};
 use crate::election::{Content, RecordState};
+use crate::http_server;
 use crate::supervisor::{Keys, Snapshot};
 
 /// How long an operator waits for Consul.
@@ -52,17 +53,14 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-/// Answers until the process ends.
-///
-/// # Errors
-/// Fails when the listener does.
-pub async fn serve(listener: UnixListener, api: Api) -> io::Result<()> {
+/// Answers until it is dropped.
+pub async fn serve(listener: UnixListener, api: Api) {
     let router = Router::new()
         .route("/active_validator", get(active_validator))
         .route("/status", get(status))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such question".to_owned()))
         .with_state(api);
-    axum::serve(listener, router).await
+    http_server::serve(listener, router).await;
 }
 
 async fn active_validator(Shared(api): Shared<Api>) -> Response {

@@ -9,6 +9,8 @@ use super::{InstanceId, with_drift};
 /// (<https://developer.hashicorp.com/consul/api-docs/session#create-session>).
 const MIN_SESSION_TTL: Duration = Duration::from_secs(10);
 pub(super) const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
+/// Never two signers rests on the guard being scheduled, and neard dying, within the margin.
+const LEAST_KILL_MARGIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -47,6 +49,10 @@ pub enum SettingsError {
         "--lease {lease:?} is too short: it must be at least 4 × kill margin + 1s = 4 × {kill_margin:?} + 1s = {least:?}"
     )]
     LeaseTooShort { lease: Duration, kill_margin: Duration, least: Duration },
+    #[error(
+        "--kill-margin {kill_margin:?} is too short: it must be at least {least:?}, for the guard to be scheduled and neard to die"
+    )]
+    KillMarginTooShort { kill_margin: Duration, least: Duration },
     #[error("--lease {lease:?} is too long: it must be at most 60s, Consul's longest lock delay")]
     LeaseTooLong { lease: Duration },
 }
@@ -75,7 +81,13 @@ impl Settings {
 
     /// Refuses what cannot work, with the formula and the numbers.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let least = self.kill_margin * 4 + Duration::from_secs(1);
+        if self.kill_margin < LEAST_KILL_MARGIN {
+            return Err(SettingsError::KillMarginTooShort {
+                kill_margin: self.kill_margin,
+                least: LEAST_KILL_MARGIN,
+            });
+        }
+        let least = self.kill_margin.saturating_mul(4).saturating_add(Duration::from_secs(1));
         if self.lease < least {
             return Err(SettingsError::LeaseTooShort {
                 lease: self.lease,

@@ -9,8 +9,9 @@ mod view;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use homes::{Ports, init};
 
@@ -67,7 +68,21 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Node { number, data }) => homes::run_node(*number, data),
-        None if args.demo => demo::run(args).await,
+        None if args.demo => unless_interrupted(demo::run(args)).await,
         None => view::run(args).await,
+    }
+}
+
+/// Ends `work` early at ctrl-c. What it has started is stopped then, for it runs in process groups
+/// of its own and would go on.
+async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        result = work => result,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("interrupted"),
+        _ = hangup.recv() => bail!("the terminal is gone"),
     }
 }

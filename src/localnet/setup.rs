@@ -1,7 +1,8 @@
 //! A running localnet: Consul, the chain, and two kneards.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -310,8 +311,13 @@ fn data_dir(wanted: Option<&Path>) -> Result<(PathBuf, Option<TemporaryDir>)> {
             Ok((path.canonicalize()?, None))
         }
         None => {
-            let path = std::env::temp_dir().join(format!("kneard-localnet-{}", std::process::id()));
-            std::fs::create_dir_all(&path)?;
+            let number = getrandom::u64().context("no random numbers")?;
+            let path = std::env::temp_dir().join(format!("kneard-localnet-{number:016x}"));
+            // Ours from the start: there are keys in it.
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .with_context(|| format!("cannot create {}", path.display()))?;
             Ok((path.clone(), Some(TemporaryDir { path, keep: false })))
         }
     }

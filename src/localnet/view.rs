@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Args;
 use super::setup::{Localnet, name};
+use super::{Args, unless_interrupted};
 use crate::control::Status;
 use crate::election::RecordState;
 
@@ -22,7 +22,7 @@ const EVENTS: usize = 10;
 
 /// Runs until ctrl-c.
 pub async fn run(args: &Args) -> Result<ExitCode> {
-    let mut localnet = Localnet::start(args).await?;
+    let mut localnet = unless_interrupted(Localnet::start(args)).await?;
     localnet.start_kneard(0)?;
     localnet.start_kneard(1)?;
     let mut view = View { is_terminal: std::io::stdout().is_terminal(), ..View::default() };
@@ -30,14 +30,17 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = ticks.tick() => view.refresh(&mut localnet).await,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hangup.recv() => break,
         }
     }
-    println!("stopping");
+    // Not println, which panics when the terminal is gone.
+    let _ = writeln!(std::io::stdout(), "stopping");
     for number in 0..2 {
         if localnet.signal(number, Signal::SIGTERM).is_ok() {
             localnet.wait_for_end(number).await?;
@@ -107,7 +110,7 @@ impl View {
             let _ = writeln!(screen, "  {event}");
         }
         let mut out = std::io::stdout().lock();
-        // A terminal that is gone ends us by SIGHUP.
+        // A terminal that is gone says so by SIGHUP.
         let _ = out.write_all(screen.as_bytes()).and_then(|()| out.flush());
     }
 }

@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
 /// A process by its number and the instant it started; together they are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ProcessIdentity {
@@ -24,9 +28,13 @@ impl ProcessIdentity {
         Self::of(std::process::id().cast_signed())
     }
 
-    /// Whether this very process still runs. Where `/proc` cannot be read the answer is `false`.
+    /// Whether this very process still runs. Where `/proc` does not tell (it may hide the processes
+    /// of others), whoever has its number counts as it: locks are given back by this answer.
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
+        match read_stat(self.pid) {
+            Some((state, start_time)) => start_time == self.start_time && !is_dead(self.pid, state),
+            None => kill(Pid::from_raw(self.pid), None) != Err(Errno::ESRCH),
+        }
     }
 
     /// Whether the number still belongs to this process, be it a zombie.

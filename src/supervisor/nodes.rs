@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Keys, Snapshot};
 use crate::consul::{Client, Consistency, Error};
@@ -47,8 +47,13 @@ pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<S
     }
 }
 
-/// Removes this node's entry.
+/// Removes this node's entry, if Consul can be told so soon: left behind it is harmless, for an
+/// entry without a session is not listed.
 pub async fn withdraw(client: &Client, keys: &Keys, report: &NodeReport) {
+    let _ = timeout(LIMIT, remove(client, keys, report)).await;
+}
+
+async fn remove(client: &Client, keys: &Keys, report: &NodeReport) {
     for name in [report.node_id.clone(), name_of_twin(report)] {
         let key = keys.node(&name);
         let entry = client.read(&key, Consistency::Default, LIMIT).await;
@@ -57,7 +62,6 @@ pub async fn withdraw(client: &Client, keys: &Keys, report: &NodeReport) {
                 .is_ok_and(|entry| entry.instance == report.instance)
         };
         if entry.is_ok_and(|read| read.entry.is_some_and(|entry| is_ours(&entry.value))) {
-            // Left behind it is harmless: an entry without a session is not listed.
             let _ = client.delete(&key, LIMIT).await;
         }
     }
@@ -68,6 +72,8 @@ pub async fn withdraw(client: &Client, keys: &Keys, report: &NodeReport) {
 struct Twin {
     last: Option<NodeReport>,
     reported: bool,
+    /// The name was taken, so this node published itself under another one.
+    evaded: bool,
 }
 
 async fn put(
@@ -81,12 +87,18 @@ async fn put(
     let value = serde_json::to_vec(report).unwrap_or_default();
     let key = keys.node(&report.node_id);
     if client.put(&key, &value, Some(session), LIMIT).await? {
+        if twin.evaded {
+            // Or it would be listed twice.
+            client.delete(&keys.node(&name_of_twin(report)), LIMIT).await?;
+            twin.evaded = false;
+        }
         return Ok(());
     }
     let entry = client.read(&key, Consistency::Default, LIMIT).await?.entry;
     let other = entry.and_then(|entry| serde_json::from_slice::<NodeReport>(&entry.value).ok());
     twin.meet(report, other);
     // Both stay listed, and the election knows them apart by instance and session.
+    twin.evaded = true;
     client.put(&keys.node(&name_of_twin(report)), &value, Some(session), LIMIT).await?;
     Ok(())
 }
@@ -114,4 +126,67 @@ impl Twin {
 
 fn name_of_twin(report: &NodeReport) -> String {
     format!("{}.{}", report.node_id, report.instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consul::stand_in::StandIn;
+    use crate::consul::{Behavior, ClientConfig, SessionRequest};
+
+    async fn consul() -> Client {
+        let stand_in = StandIn::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addresses = vec![format!("http://{}", stand_in.local_addr())];
+        tokio::spawn(stand_in.serve());
+        Client::new(ClientConfig { addresses, ..ClientConfig::default() }).unwrap()
+    }
+
+    async fn session(client: &Client) -> SessionId {
+        let request = SessionRequest {
+            name: "kneard".to_owned(),
+            node: None,
+            ttl: Duration::from_secs(10),
+            lock_delay: Duration::ZERO,
+            behavior: Behavior::Release,
+            node_checks: Vec::new(),
+        };
+        client.create_session(&request, LIMIT).await.unwrap()
+    }
+
+    fn report(instance: &str) -> NodeReport {
+        NodeReport {
+            node_id: "node".to_owned(),
+            instance: instance.to_owned(),
+            hostname: "host".to_owned(),
+            state: State::Voting.to_string(),
+            lease_ms: 6_000,
+            head: Some(1),
+            kneard_version: "1".to_owned(),
+            neard_version: None,
+        }
+    }
+
+    async fn listed(client: &Client, keys: &Keys) -> Vec<String> {
+        let entries = client.read_prefix(&keys.nodes(), Consistency::Consistent, LIMIT).await;
+        entries.unwrap().into_iter().map(|entry| entry.key).collect()
+    }
+
+    #[tokio::test]
+    async fn a_node_that_follows_its_own_crash_ends_up_listed_once() {
+        let (client, keys) = (consul().await, Keys::new("account"));
+        let crashed = session(&client).await;
+        put(&client, &keys, &crashed, &report("crashed"), &mut Twin::default()).await.unwrap();
+
+        let (ours, mut twin) = (session(&client).await, Twin::default());
+        put(&client, &keys, &ours, &report("ours"), &mut twin).await.unwrap();
+        let [name, other_name] = [keys.node("node"), keys.node("node.ours")];
+        assert_eq!(listed(&client, &keys).await, [name.as_str(), &other_name]);
+
+        client.destroy_session(&crashed, LIMIT).await.unwrap();
+        put(&client, &keys, &ours, &report("ours"), &mut twin).await.unwrap();
+        assert_eq!(listed(&client, &keys).await, [name.as_str()]);
+
+        withdraw(&client, &keys, &report("ours")).await;
+        assert!(listed(&client, &keys).await.is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
@@ -11,15 +11,17 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use super::runtime_file::NeardProcess;
 use crate::election::{Event, NeardStatus, Role, SignKey, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
-use crate::neard::home::{self, Home};
+use crate::neard::home::{self, Home, HomeError};
 use crate::neard::home_lock::HomeLock;
 use crate::neard::keys::PublicKey;
 use crate::neard::rpc::Rpc;
 
 /// How long one `/status` may take.
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
-/// A guard that is silent for so long cannot be trusted to kill in time.
-const GUARD_LIMIT: Duration = Duration::from_secs(1);
+/// A guard that leaves a question open at so many pings in a row cannot be trusted to kill in
+/// time. Not one alone, however late: if this process itself was held up, the answer may be there
+/// and unread.
+const MISSED_PINGS: u32 = 2;
 
 /// What a neard is started with.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub struct Process {
     options: NeardOptions,
     events: Sender<Event>,
     running: Option<Running>,
+    /// Why there is no process to run; not told yet.
+    not_started: Option<String>,
     starts: u64,
     /// neard's version, as `/status` told it last.
     version: Arc<Mutex<Option<String>>>,
@@ -48,8 +52,8 @@ struct Running {
     rpc: Rpc,
     from_guard: UnboundedReceiver<GuardEvent>,
     identity: Option<NeardProcess>,
-    /// The oldest question to the guard without an answer.
-    unanswered: Option<(u64, Instant)>,
+    /// The oldest question to the guard without an answer, and how many pings it has seen.
+    unanswered: Option<(u64, u32)>,
 }
 
 /// What the guard's side of the shell has to do about an event.
@@ -62,7 +66,16 @@ pub enum FromGuard {
 
 impl Process {
     pub fn new(home: Home, lock: HomeLock, options: NeardOptions, events: Sender<Event>) -> Self {
-        Process { home, lock, options, events, running: None, starts: 0, version: Arc::default() }
+        Process {
+            home,
+            lock,
+            options,
+            events,
+            running: None,
+            not_started: None,
+            starts: 0,
+            version: Arc::default(),
+        }
     }
 
     pub fn binary(&self) -> &Path {
@@ -82,10 +95,10 @@ impl Process {
         self.starts.saturating_sub(1)
     }
 
-    pub async fn start(&mut self, role: Role) {
-        if let Err(why) = self.try_start(role) {
-            let _ = self.events.send(Event::NeardNotStarted(why)).await;
-        }
+    /// Starts neard; what becomes of it is told by [`Process::hear_guard`]. (Not through the
+    /// events' channel: if that is full, only the caller can make room in it.)
+    pub fn start(&mut self, role: Role) {
+        self.not_started = self.try_start(role).err();
     }
 
     fn try_start(&mut self, role: Role) -> Result<(), String> {
@@ -117,6 +130,16 @@ impl Process {
         args
     }
 
+    /// Takes the validator key out of the home of a neard that is dead.
+    ///
+    /// # Errors
+    /// The key may still be there.
+    pub fn take_key_out(&self) -> Result<(), HomeError> {
+        let (home::Role::Standby { validator_key, .. }
+        | home::Role::Validator { validator_key, .. }) = &self.options.standby;
+        self.home.remove_validator_key(validator_key)
+    }
+
     pub fn terminate(&self) {
         // A guard that is gone reports that by itself; here as below.
         if let Some(running) = &self.running {
@@ -142,8 +165,9 @@ impl Process {
         let running = self.running.as_mut()?;
         // Until it has started neard it is busy with that.
         running.identity?;
-        if let Some((_, asked)) = running.unanswered {
-            return (asked.elapsed() > GUARD_LIMIT).then_some(Event::GuardSilent);
+        if let Some((_, missed)) = &mut running.unanswered {
+            *missed += 1;
+            return (*missed >= MISSED_PINGS).then_some(Event::GuardSilent);
         }
         let sent = running.neard.ping();
         running.awaits(sent);
@@ -177,6 +201,9 @@ impl Process {
 
     /// The next thing that the guard says; never, while there is none.
     pub async fn hear_guard(&mut self) -> FromGuard {
+        if let Some(why) = self.not_started.take() {
+            return FromGuard::Tell(Event::NeardNotStarted(why));
+        }
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = running.from_guard.recv().await;
         match event {
@@ -210,7 +237,7 @@ impl Running {
         if let Ok(seq) = sent
             && self.unanswered.is_none()
         {
-            self.unanswered = Some((seq, Instant::now()));
+            self.unanswered = Some((seq, 0));
         }
     }
 }

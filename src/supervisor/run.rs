@@ -258,7 +258,7 @@ impl Supervisor {
             if let Some(event) = event.take() {
                 for action in self.machine.handle(now(), event) {
                     if let Action::Exit(reason) = action {
-                        return self.end(reason).await;
+                        return self.end(reason);
                     }
                     self.carry_out(action).await;
                 }
@@ -267,11 +267,12 @@ impl Supervisor {
             let timeout = self.until_timeout();
             let news = tokio::select! {
                 biased;
+                // First: ctrl-c reaches neard too, and one that ends for it is not to be restarted.
+                _ = signals.terminate.recv() => News::Stop("SIGTERM"),
+                _ = signals.interrupt.recv() => News::Stop("SIGINT"),
                 from_guard = self.process.hear_guard() => News::FromGuard(from_guard),
                 Some(event) = inbox.recv() => News::Event(event),
                 () = sleep(timeout) => News::Event(Event::Tick),
-                _ = signals.terminate.recv() => News::Stop("SIGTERM"),
-                _ = signals.interrupt.recv() => News::Stop("SIGINT"),
                 _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
                 _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
                 _ = pings.tick() => News::Ping,
@@ -297,7 +298,7 @@ impl Supervisor {
 
     async fn carry_out(&mut self, action: Action) {
         match action {
-            Action::StartNeard(role) => self.process.start(role).await,
+            Action::StartNeard(role) => self.process.start(role),
             Action::TerminateNeard => self.process.terminate(),
             Action::KillNeard => self.process.kill(),
             Action::AskStatus { id } => self.process.ask_status(id),
@@ -379,8 +380,13 @@ impl Supervisor {
         self.consul.destroy_session(session).await;
     }
 
-    async fn end(&mut self, reason: ExitReason) -> Result<(), RunError> {
+    /// neard is dead by now.
+    fn end(&mut self, reason: ExitReason) -> Result<(), RunError> {
         RuntimeFile::remove(&self.runtime_dir);
+        // A neard that somebody starts by hand must not find it.
+        if let Err(error) = self.process.take_key_out() {
+            tracing::error!("the validator key may still be in neard's home: {error}");
+        }
         match reason {
             ExitReason::Stopped => Ok(()),
             ExitReason::NeardDoesNotStart(why) => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic_file;
 use crate::consul::{ClientConfig, Tls};
 use crate::election::{InstanceId, SessionId};
 use crate::neard::process::ProcessIdentity;
@@ -59,10 +60,12 @@ impl RuntimeFile {
     }
 
     /// # Errors
-    /// What the file system says; the old file is then still there.
+    /// What the file system says. There is no file then: from an old one `kneard release` would
+    /// take an earlier neard's death for the present one's.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self)?;
-        crate::atomic_file::write(&Self::path(dir), &text, 0o600)
+        // Of no use after a reboot, and the disk may be busy while the lease has to be renewed.
+        atomic_file::replace(&Self::path(dir), &text, 0o600).inspect_err(|_| Self::remove(dir))
     }
 
     pub fn remove(dir: &Path) {
@@ -80,5 +83,36 @@ impl RuntimeFile {
                 key_file: self.consul_key_file.clone(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> RuntimeFile {
+        RuntimeFile {
+            account_id: "account".to_owned(),
+            instance: InstanceId("instance".to_owned()),
+            session: None,
+            neard: None,
+            neard_home: "home".into(),
+            consul_addresses: Vec::new(),
+            consul_token_file: None,
+            consul_ca_file: None,
+            consul_cert_file: None,
+            consul_key_file: None,
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_brought_up_to_date_is_not_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        file().write(dir.path()).unwrap();
+        assert_eq!(RuntimeFile::read(dir.path()).unwrap().account_id, "account");
+        // In the way of the new file, as a full disk would be.
+        std::fs::create_dir(dir.path().join(format!(".{NAME}.new"))).unwrap();
+        file().write(dir.path()).expect_err("nothing was in the way");
+        RuntimeFile::read(dir.path()).expect_err("the old file is still there");
     }
 }

@@ -182,8 +182,9 @@ impl Machine {
     /// mends. Anything else is somebody else's.
     pub(super) fn holder_read(&mut self, seen: Seen, out: &mut Vec<Action>) {
         let Some(tenure) = &mut self.tenure else { return };
+        // An older term of ours under our lock is a restored or a rewritten record.
         let is_ours = |record: &Record| {
-            record.instance == tenure.record.instance && record.term == tenure.term()
+            record.instance == tenure.record.instance && record.term <= tenure.term()
         };
         match seen {
             Seen::Entry(Entry { session: None, content, .. })

@@ -117,6 +117,12 @@ fn an_older_own_record_of_a_restored_snapshot_is_written_over() {
         [Action::Commit { id: node.request, write: beat(51, 3) }],
         "beats never go back"
     );
+    node.written(2_230, refused(Refusal::Conflict));
+    let older_term = own_record(0, 9, RecordState::Released);
+    assert!(matches!(
+        node.read(2_240, entry(40, Some(&own()), &older_term))[..],
+        [Action::Commit { write: Write::Beat { index: 40, .. }, .. }]
+    ));
 }
 
 #[test]

@@ -241,11 +241,14 @@ impl Guard {
                 self.report(FromGuard::Armed { seq });
             }
             ToGuard::Ping { seq } => self.report(FromGuard::Pong { seq }),
-            ToGuard::Signal { signo } => {
-                if let Some(neard) = neard {
+            ToGuard::Signal { signo } => match neard {
+                Some(neard) => {
                     let _ = neard.signal(signo);
                 }
-            }
+                // It was to stop a neard that has not been started yet: then it never is.
+                None if signo == libc::SIGTERM => self.ending = Some(ExitReason::Asked),
+                None => {}
+            },
             ToGuard::Kill => match neard {
                 Some(neard) => self.kill(neard, ExitReason::Asked),
                 None => self.ending = Some(ExitReason::Asked),
