@@ -12,7 +12,8 @@ pub enum Event {
     NeardStarted,
     /// There is no process: it could not be spawned.
     NeardNotStarted(String),
-    /// The process is dead and reaped: it certainly holds no key.
+    /// The process is dead and reaped: it certainly holds no key. Told once per start, and never
+    /// on suspicion: the lock is given away on the strength of it.
     NeardExited(String),
     /// The guard does not answer; it may not kill in time.
     GuardSilent,

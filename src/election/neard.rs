@@ -6,7 +6,7 @@ use super::{NeardStatus, Time};
 
 /// Waits between restarts of a neard that keeps crashing.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// A neard that ran for so long has not crashed "again".
 const STEADY_AFTER: Duration = Duration::from_secs(60);
 /// How often a neard is asked that is expected to answer or to reach a height any moment.

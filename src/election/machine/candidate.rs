@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Claim, Machine, RETRY, SLOW_RETRY};
 use crate::election::lease::{done_at, millis};
+use crate::election::settings::MAX_LOCK_DELAY;
 use crate::election::tenure::{HeadRule, Tenure};
 use crate::election::view::View;
 use crate::election::{
@@ -49,7 +50,8 @@ impl Machine {
         match result {
             Ok(longest) => {
                 if let Some(view) = &mut self.view {
-                    view.set_longest_lease(longest.unwrap_or_default());
+                    // A node that publishes more than it can be set to is wrong.
+                    view.set_longest_lease(longest.unwrap_or_default().min(MAX_LOCK_DELAY));
                 }
             }
             Err(why) => {

@@ -72,6 +72,14 @@ fn with_no_published_lease_the_own_one_counts() {
 }
 
 #[test]
+fn a_published_lease_that_no_node_can_have_keeps_nobody_waiting_for_years() {
+    let mut node = Node::standby();
+    node.watched(0, Seen::Missing);
+    let actions = node.on(0, Event::Leases(Ok(Some(ms(u64::MAX)))));
+    assert_eq!(Node::write_of(&actions).record().lease_ms, 60_000);
+}
+
+#[test]
 fn published_leases_that_cannot_be_read_are_asked_for_again() {
     let mut node = Node::standby();
     node.watched(0, Seen::Missing);
