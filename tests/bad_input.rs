@@ -163,10 +163,7 @@ fn key_that_others_may_read() {
 
 #[test]
 fn malformed_key() {
-    let made = Scene::new();
-    let good = read_json(&made.validator_key());
-    // Of the same localnet: another localnet's node1 has the same key.
-    let stranger = read_json(&made.directory.path().join("made/node0/validator_key.json"));
+    let good = read_json(&Scene::new().validator_key());
     let without = |field: &str| {
         let mut key = good.clone();
         key.as_object_mut().unwrap().remove(field);
@@ -177,6 +174,9 @@ fn malformed_key() {
         key[field] = value;
         key.to_string()
     };
+    let scene = Scene::new();
+    let made = scene.validator_key().ancestors().nth(2).unwrap().to_owned();
+    let stranger = read_json(&made.join("node0/validator_key.json"));
     let cases = [
         ("an empty file", String::new(), ""),
         ("no JSON", "ed25519:abc".to_owned(), "JSON"),

@@ -34,8 +34,7 @@ fn assert_recovers(pair: &Pair, damage: &str) {
             let holder = entry.holder()?;
             // Term 0 is the damage itself.
             let mended = entry.session.is_some() && entry.term() > Some(0);
-            (validating(pair)? == holder && mended)
-                .then_some((holder, entry.term()))
+            (validating(pair)? == holder && mended).then_some((holder, entry.term()))
         });
     stays(LEASE + secs(2), &format!("after: {damage}"), || {
         let now = (validating(pair)?, pair.entry()?.term());

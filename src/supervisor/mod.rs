@@ -8,6 +8,7 @@ mod process;
 mod release;
 mod run;
 mod runtime_file;
+mod signals;
 mod snapshot;
 
 pub use keys::Keys;

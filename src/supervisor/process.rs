@@ -1,12 +1,14 @@
 //! Runs neard under its guard and asks for its status, as the core's actions say.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
+use tokio::task::JoinHandle;
 
 use super::runtime_file::NeardProcess;
 use crate::election::{Event, NeardStatus, Role, SignKey, Time};
@@ -40,11 +42,18 @@ pub struct Process {
     options: NeardOptions,
     events: Sender<Event>,
     running: Option<Running>,
-    /// Why there is no process to run; not told yet.
-    not_started: Option<String>,
+    preparing: Option<Preparing>,
     starts: u64,
     /// neard's version, as `/status` told it last.
     version: Arc<Mutex<Option<String>>>,
+}
+
+/// A neard whose home is made ready.
+struct Preparing {
+    work: JoinHandle<Result<SocketAddr, HomeError>>,
+    deadline: Option<u64>,
+    /// It is to stop before it has been started.
+    cancelled: bool,
 }
 
 struct Running {
@@ -72,7 +81,7 @@ impl Process {
             options,
             events,
             running: None,
-            not_started: None,
+            preparing: None,
             starts: 0,
             version: Arc::default(),
         }
@@ -95,19 +104,40 @@ impl Process {
         self.starts.saturating_sub(1)
     }
 
-    /// Starts neard; what becomes of it is told by [`Process::hear_guard`]. (Not through the
-    /// events' channel: if that is full, only the caller can make room in it.)
+    /// Starts neard; what becomes of it is told by [`Process::hear_guard`].
     pub fn start(&mut self, role: Role) {
-        self.not_started = self.try_start(role).err();
+        let (home_role, deadline) = match role {
+            Role::Standby => (self.options.standby.clone(), None),
+            Role::Validator { kill_at } => {
+                (self.options.validator.clone(), Some(kill_at.as_nanos()))
+            }
+        };
+        let home = self.home.clone();
+        // It syncs files to a disk that neard's own may keep busy, and the lease has to be renewed
+        // meanwhile.
+        let work = tokio::task::spawn_blocking(move || {
+            home.prepare(&home_role)?;
+            home.rpc_addr()
+        });
+        self.preparing = Some(Preparing { work, deadline, cancelled: false });
     }
 
-    fn try_start(&mut self, role: Role) -> Result<(), String> {
-        let (home_role, deadline) = match role {
-            Role::Standby => (&self.options.standby, None),
-            Role::Validator { kill_at } => (&self.options.validator, Some(kill_at.as_nanos())),
+    /// The home is ready, or cannot be made so.
+    fn prepared(&mut self, rpc: Result<SocketAddr, String>) -> FromGuard {
+        let Some(Preparing { deadline, cancelled, .. }) = self.preparing.take() else {
+            return FromGuard::Nothing;
         };
-        self.home.prepare(home_role).map_err(|error| error.to_string())?;
-        let rpc = Rpc::new(self.home.rpc_addr().map_err(|error| error.to_string())?);
+        if cancelled {
+            let why = "neard was to stop before it was started";
+            return FromGuard::Tell(Event::NeardExited(why.to_owned()));
+        }
+        match rpc.and_then(|rpc| self.spawn(Rpc::new(rpc), deadline)) {
+            Ok(()) => FromGuard::Nothing,
+            Err(why) => FromGuard::Tell(Event::NeardNotStarted(why)),
+        }
+    }
+
+    fn spawn(&mut self, rpc: Rpc, deadline: Option<u64>) -> Result<(), String> {
         let (neard, from_guard) = Neard::spawn(SpawnOptions {
             guard: SpawnOptions::OWN_PROGRAM.into(),
             neard: self.options.binary.clone(),
@@ -140,20 +170,31 @@ impl Process {
         self.home.remove_validator_key(validator_key)
     }
 
-    pub fn terminate(&self) {
+    pub fn terminate(&mut self) {
+        self.cancel();
         // A guard that is gone reports that by itself; here as below.
         if let Some(running) = &self.running {
             let _ = running.neard.signal(Signal::SIGTERM);
         }
     }
 
-    pub fn kill(&self) {
+    pub fn kill(&mut self) {
+        self.cancel();
         if let Some(running) = &self.running {
             running.neard.kill();
         }
     }
 
+    fn cancel(&mut self) {
+        if let Some(preparing) = &mut self.preparing {
+            preparing.cancelled = true;
+        }
+    }
+
     pub fn arm(&mut self, deadline: Time) {
+        if let Some(preparing) = &mut self.preparing {
+            preparing.deadline = Some(deadline.as_nanos());
+        }
         if let Some(running) = &mut self.running {
             let sent = running.neard.arm(deadline.as_nanos());
             running.awaits(sent);
@@ -174,35 +215,42 @@ impl Process {
         None
     }
 
+    /// Sends exactly one [`Event::Status`]: the core asks nothing more before.
     pub fn ask_status(&self, id: u64) {
-        let Some(running) = &self.running else { return };
-        let (rpc, events) = (running.rpc, self.events.clone());
+        let rpc = self.running.as_ref().map(|running| running.rpc);
+        let events = self.events.clone();
         let ours = self.options.validator_public_key.clone();
         let version = Arc::clone(&self.version);
         tokio::spawn(async move {
-            let result = match rpc.status(STATUS_LIMIT).await {
-                Ok(status) => {
-                    *version.lock().unwrap_or_else(PoisonError::into_inner) = status.version;
-                    Ok(NeardStatus {
-                        syncing: status.syncing,
-                        head: status.head,
-                        key: match status.validator_public_key {
-                            None => SignKey::None,
-                            Some(key) if key == ours => SignKey::Ours,
-                            Some(_) => SignKey::Other,
-                        },
-                    })
-                }
-                Err(error) => Err(error.to_string()),
+            let status = match rpc {
+                Some(rpc) => rpc.status(STATUS_LIMIT).await.map_err(|error| error.to_string()),
+                None => Err("neard does not run yet".to_owned()),
             };
+            let result = status.map(|status| {
+                *version.lock().unwrap_or_else(PoisonError::into_inner) = status.version;
+                NeardStatus {
+                    syncing: status.syncing,
+                    head: status.head,
+                    key: match status.validator_public_key {
+                        None => SignKey::None,
+                        Some(key) if key == ours => SignKey::Ours,
+                        Some(_) => SignKey::Other,
+                    },
+                }
+            });
             let _ = events.send(Event::Status { id, result }).await;
         });
     }
 
-    /// The next thing that the guard says; never, while there is none.
+    /// The next thing that becomes of neard's start or that the guard says; never, while there is
+    /// none. May be cancelled without loss.
     pub async fn hear_guard(&mut self) -> FromGuard {
-        if let Some(why) = self.not_started.take() {
-            return FromGuard::Tell(Event::NeardNotStarted(why));
+        if let Some(preparing) = &mut self.preparing {
+            let rpc = match (&mut preparing.work).await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(error) => Err(format!("cannot prepare neard's home: {error}")),
+            };
+            return self.prepared(rpc);
         }
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = running.from_guard.recv().await;
@@ -239,5 +287,61 @@ impl Running {
         {
             self.unanswered = Some((seq, 0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tokio::sync::mpsc;
+
+    fn process(dir: &Path) -> (Process, mpsc::Receiver<Event>) {
+        let (home, key) = (dir.join("home"), dir.join("validator_key.json"));
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("config.json"), r#"{"rpc":{"addr":"127.0.0.1:1"},"network":{}}"#)
+            .unwrap();
+        fs::write(&key, "").unwrap();
+        let standby = home::Role::Standby {
+            validator_key: key,
+            node_key: None,
+            network_addr: "127.0.0.1:2".parse().unwrap(),
+        };
+        let options = NeardOptions {
+            binary: "neard".into(),
+            boot_nodes: None,
+            release_argv: Vec::new(),
+            validator: standby.clone(),
+            standby,
+            validator_public_key: serde_json::from_str("\"ed25519:1\"").unwrap(),
+        };
+        let lock = HomeLock::try_take(&home).unwrap().unwrap();
+        let (events, inbox) = mpsc::channel(8);
+        (Process::new(Home::open(&home).unwrap(), lock, options, events), inbox)
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_cancelled_in_time_starts_nothing_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut process, mut inbox) = process(dir.path());
+        process.start(Role::Standby);
+        process.ask_status(1);
+        process.terminate();
+        let heard = process.hear_guard().await;
+        assert!(matches!(heard, FromGuard::Tell(Event::NeardExited(_))));
+        assert!(process.running.is_none());
+        let answer = inbox.recv().await;
+        assert!(matches!(answer, Some(Event::Status { id: 1, result: Err(_) })), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_home_that_cannot_be_prepared_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut process, _inbox) = process(dir.path());
+        fs::remove_file(dir.path().join("home/config.json")).unwrap();
+        process.start(Role::Standby);
+        let heard = process.hear_guard().await;
+        let FromGuard::Tell(Event::NeardNotStarted(why)) = heard else { panic!("it was prepared") };
+        assert!(why.contains("config.json: no such file"), "{why}");
     }
 }

@@ -9,7 +9,8 @@ use super::runtime_file::RuntimeFile;
 use crate::consul::{Client, Consistency};
 use crate::election::{Content, Outcome, Write};
 
-/// Past this the lease has ended by itself.
+/// A kneard that is started anew waits for this process, which holds the home. Past the lease's end
+/// a standby needs no release.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(50);

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::consul_io::ConsulIo;
 use super::process::{FromGuard, NeardOptions, Process};
 use super::runtime_file::RuntimeFile;
+use super::signals::Signals;
 use super::{Keys, Snapshot, nodes};
 use crate::consul::{self, Client};
 use crate::control;
@@ -229,28 +229,9 @@ enum News {
     Ping,
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, RunError> {
-        let on = |kind| signal(kind).map_err(RunError::Signals);
-        Ok(Signals {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            user: on(SignalKind::user_defined1())?,
-        })
-    }
-}
-
 impl Supervisor {
     async fn turn(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), RunError> {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new().map_err(RunError::Signals)?;
         let mut pings = interval(PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut event = Some(Event::Tick);
