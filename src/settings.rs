@@ -104,7 +104,7 @@ pub struct Args {
 
     /// How long neard may sign after a successful renewal: a standby takes over from a dead host
     /// after so long
-    #[arg(long, env = "KUUTAMO_LEASE", default_value = "6s", value_name = "DURATION")]
+    #[arg(long, env = "KUUTAMO_LEASE", default_value = "7s", value_name = "DURATION")]
     pub lease: String,
 
     /// How long before the lease's end neard is killed when it could not be renewed

@@ -64,7 +64,7 @@ impl Settings {
             node_id: node_id.to_owned(),
             instance,
             hostname: hostname.to_owned(),
-            lease: Duration::from_secs(6),
+            lease: Duration::from_secs(7),
             kill_margin: Duration::from_millis(500),
             status_interval: Duration::from_secs(1),
             status_failures: 3,

@@ -30,7 +30,7 @@ pub struct Args {
     data: Option<PathBuf>,
 
     /// The lease that the kneards run with
-    #[arg(long, value_name = "DURATION", default_value = "6s")]
+    #[arg(long, value_name = "DURATION", default_value = "7s")]
     lease: String,
 
     #[command(subcommand)]

@@ -106,6 +106,7 @@ impl Process {
 
     /// Starts neard; what becomes of it is told by [`Process::hear_guard`].
     pub fn start(&mut self, role: Role) {
+        self.starts += 1;
         let (home_role, deadline) = match role {
             Role::Standby => (self.options.standby.clone(), None),
             Role::Validator { kill_at } => {
@@ -147,7 +148,6 @@ impl Process {
             release_argv: self.options.release_argv.clone(),
         })
         .map_err(|error| format!("cannot start the guard of neard: {error}"))?;
-        self.starts += 1;
         self.running = Some(Running { neard, rpc, from_guard, identity: None, unanswered: None });
         Ok(())
     }

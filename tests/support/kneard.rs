@@ -49,7 +49,7 @@ pub struct Setup {
 }
 
 /// The lease that kneard has by default, and the tests with it.
-pub const LEASE: Duration = Duration::from_secs(6);
+pub const LEASE: Duration = Duration::from_secs(7);
 
 impl Setup {
     pub fn new(node_id: &str, home: PathBuf, rpc: SocketAddr) -> Self {

@@ -37,7 +37,9 @@ pub fn own() -> SessionId {
 }
 
 pub fn settings() -> Settings {
-    Settings::new("node0", InstanceId("instance0".to_owned()), "host0")
+    let mut settings = Settings::new("node0", InstanceId("instance0".to_owned()), "host0");
+    settings.lease = ms(LEASE_MS);
+    settings
 }
 
 /// A record of another node.
