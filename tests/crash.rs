@@ -128,3 +128,17 @@ fn frozen_guard_is_noticed() {
     pair.holder.wait_for("Voting", TAKEOVER);
     pair.assert_one_signer();
 }
+
+#[test]
+fn hung_neard_is_given_up() {
+    let mut pair = Pair::start();
+    let neard = pair.holder.neard();
+    let start = boot_time();
+    neard.signal(Signal::SIGSTOP);
+    // Three questions, a second apart, each given up after a second.
+    let death = neard.wait_dead(secs(10), "a frozen neard") - start;
+    pair.standby.wait_for("Validating", TAKEOVER);
+    report("kill -STOP of neard, until it is killed", &[death]);
+    pair.holder.wait_for("Voting", TAKEOVER);
+    pair.assert_one_signer();
+}

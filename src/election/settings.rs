@@ -9,8 +9,6 @@ use super::{InstanceId, with_drift};
 /// (<https://developer.hashicorp.com/consul/api-docs/session#create-session>).
 const MIN_SESSION_TTL: Duration = Duration::from_secs(10);
 pub(super) const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
-/// Never two signers rests on the guard being scheduled, and neard dying, within the margin.
-const LEAST_KILL_MARGIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -50,7 +48,7 @@ pub enum SettingsError {
     )]
     LeaseTooShort { lease: Duration, kill_margin: Duration, least: Duration },
     #[error(
-        "--kill-margin {kill_margin:?} is too short: it must be at least {least:?}, for the guard to be scheduled and neard to die"
+        "--kill-margin {kill_margin:?} is too short: it must be at least {least:?}, in which a dead holder's last block reaches everyone"
     )]
     KillMarginTooShort { kill_margin: Duration, least: Duration },
     #[error("--lease {lease:?} is too long: it must be at most 60s, Consul's longest lock delay")]
@@ -81,11 +79,11 @@ impl Settings {
 
     /// Refuses what cannot work, with the formula and the numbers.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if self.kill_margin < LEAST_KILL_MARGIN {
-            return Err(SettingsError::KillMarginTooShort {
-                kill_margin: self.kill_margin,
-                least: LEAST_KILL_MARGIN,
-            });
+        // A holder that was killed in time must also not have a block on its way any more when
+        // its successor starts. The guard needs less.
+        let (kill_margin, least) = (self.kill_margin, self.propagation_delay);
+        if kill_margin < least {
+            return Err(SettingsError::KillMarginTooShort { kill_margin, least });
         }
         let least = self.kill_margin.saturating_mul(4).saturating_add(Duration::from_secs(1));
         if self.lease < least {

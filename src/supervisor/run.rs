@@ -26,8 +26,8 @@ use crate::neard::keys::{KeyError, KeyFile, KeyKind};
 use crate::programs;
 use crate::settings::Settings;
 
-/// How long a predecessor on the same home may take to die.
-const HOME_LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long a predecessor on the same home may take to die: its `kneard release` is the last to go.
+const HOME_LOCK_WAIT: Duration = Duration::from_secs(12);
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// More events than ever wait at once.
 const EVENTS: usize = 64;
@@ -97,7 +97,13 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     access(&settings.runtime_dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
         RunError::RuntimeDir { path: settings.runtime_dir.clone(), error: errno.into() }
     })?;
-    let lock = home.lock(HOME_LOCK_WAIT).await?;
+    let lock = match home.lock(Duration::ZERO).await {
+        Err(HomeError::Locked { .. }) => {
+            tracing::info!("neard home {} is in use: waiting", home.path().display());
+            home.lock(HOME_LOCK_WAIT).await?
+        }
+        taken => taken?,
+    };
 
     let exporter = TcpListener::bind(settings.exporter_address)
         .await
@@ -199,7 +205,6 @@ fn runtime_file(settings: &Settings, account: &str) -> RuntimeFile {
         instance: settings.election.instance.clone(),
         session: None,
         neard: None,
-        neard_home: settings.neard_home.clone(),
         consul_addresses: settings.consul.addresses.clone(),
         consul_token_file: settings.consul.token_file.clone(),
         consul_ca_file: tls.ca_file.clone(),

@@ -20,7 +20,6 @@ pub struct RuntimeFile {
     pub session: Option<SessionId>,
     /// neard's process, dead or alive.
     pub neard: Option<NeardProcess>,
-    pub neard_home: PathBuf,
     pub consul_addresses: Vec<String>,
     pub consul_token_file: Option<PathBuf>,
     pub consul_ca_file: Option<PathBuf>,
@@ -96,7 +95,6 @@ mod tests {
             instance: InstanceId("instance".to_owned()),
             session: None,
             neard: None,
-            neard_home: "home".into(),
             consul_addresses: Vec::new(),
             consul_token_file: None,
             consul_ca_file: None,

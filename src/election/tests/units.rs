@@ -101,7 +101,7 @@ fn a_lease_that_cannot_work_is_refused_with_the_formula_and_the_numbers() {
     settings.lease = ms(60_001);
     assert_eq!(settings.check(), Err(SettingsError::LeaseTooLong { lease: ms(60_001) }));
     settings.kill_margin = ms(0);
-    let (kill_margin, least) = (ms(0), ms(100));
+    let (kill_margin, least) = (ms(0), ms(500));
     assert_eq!(settings.check(), Err(SettingsError::KillMarginTooShort { kill_margin, least }));
     settings.kill_margin = Duration::MAX;
     assert!(matches!(settings.check(), Err(SettingsError::LeaseTooShort { .. })));

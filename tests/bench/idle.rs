@@ -4,7 +4,7 @@
 //! kneard and guard together, processor time that of both, and requests are counted by proxies
 //! before Consul and before each neard. Exits 1 when a figure is above its limit.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
