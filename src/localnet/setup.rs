@@ -323,13 +323,21 @@ fn data_dir(wanted: Option<&Path>) -> Result<(PathBuf, Option<TemporaryDir>)> {
     }
 }
 
-/// Ports that nobody uses now.
+/// Ports that nobody uses now, below those that Linux gives to outgoing connections
+/// (`net.ipv4.ip_local_port_range`, ip(7)): such a one could be gone before it is used.
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind(loopback(0))).collect::<Result<_, _>>()?;
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
+    let mut listeners = Vec::new();
+    let first = 10_240 + getrandom::u32().context("no random numbers")? % 20_000;
+    let mut candidates = (first..32_768).chain(10_240..first);
+    for port in &mut ports {
+        let listener = candidates
+            .by_ref()
+            .filter_map(|port| u16::try_from(port).ok())
+            .find_map(|port| TcpListener::bind(loopback(port)).ok());
+        let listener = listener.context("all ports from 10240 to 32767 are in use")?;
         *port = listener.local_addr()?.port();
+        listeners.push(listener);
     }
     Ok(ports)
 }
