@@ -253,7 +253,9 @@ fn ip_addr(text: &str) -> Result<IpAddr, ArgsError> {
 
 /// The node id becomes a part of a key in Consul.
 fn is_key_segment(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    !text.is_empty()
+        && !text.contains("..")
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 fn key_path(flag: Option<&Path>, name: &str) -> Option<PathBuf> {

@@ -160,9 +160,9 @@ fn signals() {
     for left in ["validator_key.json", "kuutamod.sock", "kneard-lease.json"] {
         assert!(home.join(left).symlink_metadata().is_err(), "{left} is left behind");
     }
-    let record = wait_until(secs(10), "the successor has written its record", || {
+    let record = wait_until(secs(10), "the successor's neard has confirmed the key", || {
         let record = pair.entry()?.record()?;
-        (record["holder"] == "kneard1").then_some(record)
+        (record["holder"] == "kneard1" && record["state"] == "active").then_some(record)
     });
     assert!(
         record["reason"].as_str().unwrap().contains("kneard0 released the key"),

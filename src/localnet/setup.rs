@@ -224,16 +224,20 @@ async fn start_consul(data: &Path) -> Result<(String, Option<Running>)> {
     };
     println!("consul: {}: {}", program.path.display(), program.version);
     let [http, server, serf_lan, serf_wan] = free_ports::<4>()?;
-    let ports = format!(
-        "ports {{ dns = -1 grpc = -1 http = {http} server = {server} serf_lan = {serf_lan} \
-         serf_wan = {serf_wan} }} performance {{ raft_multiplier = 1 }}"
+    // Servers since 1.14 listen for gRPC over TLS too, older ones do not know the setting
+    // (https://developer.hashicorp.com/consul/docs/agent/config/config-files#grpc_tls_port).
+    let grpc_tls = if is_at_least_1_14(&program.version) { "grpc_tls = -1" } else { "" };
+    let settings = format!(
+        "ports {{ dns = -1 grpc = -1 {grpc_tls} http = {http} server = {server} \
+         serf_lan = {serf_lan} serf_wan = {serf_wan} }} \
+         performance {{ raft_multiplier = 1 }} disable_update_check = true"
     );
     let mut command = Command::new(&program.path);
     command
         .args(["agent", "-server", "-bootstrap-expect", "1", "-node", "localnet"])
         .args(["-bind", "127.0.0.1", "-data-dir"])
         .arg(data.join("consul"))
-        .args(["-hcl", &ports]);
+        .args(["-hcl", &settings]);
     let running = Running::start(&mut command, data, "consul")?;
     let url = format!("http://127.0.0.1:{http}");
     let client = consul::Client::new(consul::ClientConfig {
@@ -248,6 +252,13 @@ async fn start_consul(data: &Path) -> Result<(String, Option<Running>)> {
         tokio::time::sleep(POLL).await;
     }
     Ok((url, Some(running)))
+}
+
+/// Whether `consul --version` says so.
+fn is_at_least_1_14(version: &str) -> bool {
+    let numbers = version.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
+    let mut numbers = numbers.map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(1), Some(14))
 }
 
 struct Running {
@@ -344,4 +355,18 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
 
 fn loopback(port: u16) -> std::net::SocketAddr {
     (std::net::Ipv4Addr::LOCALHOST, port).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_least_1_14;
+
+    #[test]
+    fn consuls_version_is_understood() {
+        assert!(!is_at_least_1_14("Consul v1.8.7"));
+        assert!(is_at_least_1_14("Consul v1.14.0"));
+        assert!(is_at_least_1_14("Consul v1.21.5"));
+        assert!(is_at_least_1_14("Consul v2.0.0"));
+        assert!(!is_at_least_1_14("unknown version"));
+    }
 }

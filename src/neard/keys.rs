@@ -178,8 +178,8 @@ pub(super) fn same_secret(one: &Path, other: &Path) -> bool {
     let (one, other) = (Wiped(one), Wiped(other));
     match (Fields::parse(&one.0), Fields::parse(&other.0)) {
         (Ok(one), Ok(other)) => {
-            one.secret().is_some()
-                && one.secret() == other.secret()
+            one.secret(KeyKind::ValidatorKey).is_some()
+                && one.secret(KeyKind::ValidatorKey) == other.secret(KeyKind::ValidatorKey)
                 && one.account_id == other.account_id
         }
         _ => false,
@@ -232,20 +232,25 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn secret(&self) -> Option<&'a str> {
-        self.secret_key.or(self.private_key)
+    /// neard reads the older name in validator keys only (nearcore
+    /// `core/crypto/src/key_file.rs` and `nearcore/src/config.rs`).
+    fn secret(&self, kind: KeyKind) -> Option<&'a str> {
+        match kind {
+            KeyKind::ValidatorKey => self.secret_key.or(self.private_key),
+            KeyKind::NodeKey => self.secret_key,
+        }
     }
 
     fn check(&self, kind: KeyKind) -> Result<(PublicKey, Option<AccountId>), String> {
         let public = self.public_key.ok_or("no field \"public_key\"")?;
-        let secret = self.secret().ok_or("no field \"secret_key\"")?;
-        let account_id = match (kind, self.account_id) {
-            (KeyKind::ValidatorKey, None) => return Err("no field \"account_id\"".to_owned()),
-            (KeyKind::ValidatorKey, Some(name)) => {
+        let secret = self.secret(kind).ok_or("no field \"secret_key\"")?;
+        let name = self.account_id.ok_or("no field \"account_id\"")?;
+        let account_id = match kind {
+            KeyKind::ValidatorKey => {
                 Some(name.parse().map_err(|why| format!("account_id: {why}"))?)
             }
-            // `neard init` writes "node" here, or nothing at all.
-            (KeyKind::NodeKey, name) => name.and_then(|name| name.parse().ok()),
+            // `neard init` writes "node" here, or an empty string.
+            KeyKind::NodeKey => name.parse().ok(),
         };
 
         let (curve, public_base58) = split(public).map_err(|why| format!("public_key: {why}"))?;
@@ -363,11 +368,12 @@ mod tests {
     fn the_older_field_name_and_a_missing_type_are_read_as_neard_reads_them() {
         let (public, secret) = keypair(1);
         let text = serde_json::json!({
-            "account_id": "", "public_key": public.strip_prefix("ed25519:").unwrap(),
+            "account_id": "a.near", "public_key": public.strip_prefix("ed25519:").unwrap(),
             "private_key": secret
         });
-        let key = load(&text.to_string(), KeyKind::NodeKey, 0o400).unwrap();
-        assert_eq!((key.public_key.as_str(), key.account_id), (public.as_str(), None));
+        let key = load(&text.to_string(), KeyKind::ValidatorKey, 0o400).unwrap();
+        assert_eq!(key.public_key.as_str(), public.as_str());
+        assert!(refused(&text.to_string(), KeyKind::NodeKey).contains("secret_key"));
     }
 
     #[test]
@@ -375,8 +381,10 @@ mod tests {
         let encode =
             |length| format!("secp256k1:{}", bs58::encode(vec![9_u8; length]).into_string());
         let key = |public, secret| {
-            serde_json::json!({"public_key": encode(public), "secret_key": encode(secret)})
-                .to_string()
+            serde_json::json!({
+                "account_id": "", "public_key": encode(public), "secret_key": encode(secret)
+            })
+            .to_string()
         };
         load(&key(64, 32), KeyKind::NodeKey, 0o600).unwrap();
         assert!(refused(&key(33, 32), KeyKind::NodeKey).contains("33 bytes where 64"));
