@@ -115,6 +115,16 @@ pub struct Args {
     #[arg(long, env = "KUUTAMO_MAX_LAG", default_value_t = 10, value_name = "BLOCKS")]
     pub max_lag: u64,
 
+    /// How long neard may take from its restart with the validator key until it answers; past that
+    /// the key goes to another node
+    #[arg(
+        long,
+        env = "KUUTAMO_PROMOTION_TIMEOUT",
+        default_value = "10min",
+        value_name = "DURATION"
+    )]
+    pub promotion_timeout: String,
+
     /// How long neard may take to stop before it is killed
     #[arg(long, env = "KUUTAMO_STOP_TIMEOUT", default_value = "10s", value_name = "DURATION")]
     pub stop_timeout: String,
@@ -168,6 +178,7 @@ impl Settings {
         election.lease = duration("--lease", &args.lease)?;
         election.kill_margin = duration("--kill-margin", &args.kill_margin)?;
         election.stop_timeout = duration("--stop-timeout", &args.stop_timeout)?;
+        election.promotion_timeout = duration("--promotion-timeout", &args.promotion_timeout)?;
         election.max_lag = args.max_lag;
         election.check()?;
         if !is_key_segment(&args.node_id) {

@@ -48,6 +48,8 @@ pub(super) struct Neard {
     /// Somebody waits for the next answer: ask at this instant already.
     hurried_ask: Option<Time>,
     out_of_sync_since: Option<Time>,
+    /// This process has been in sync.
+    pub was_in_sync: bool,
     /// Some neard of this kneard has answered `/status` once, as it should.
     pub has_answered: bool,
     /// Starts in a row after which neard did not answer, or showed a key that it was not given.
@@ -69,6 +71,7 @@ impl Neard {
             next_ask: now,
             hurried_ask: None,
             out_of_sync_since: None,
+            was_in_sync: false,
             has_answered: false,
             failed_starts: 0,
             backoff: None,
@@ -111,6 +114,7 @@ impl Neard {
         self.next_ask = now;
         self.hurried_ask = None;
         self.out_of_sync_since = None;
+        self.was_in_sync = false;
     }
 
     /// The process is reaped. Returns whether it had been asked to stop.
@@ -174,6 +178,7 @@ impl Neard {
             self.out_of_sync_since.get_or_insert(now);
         } else {
             self.out_of_sync_since = None;
+            self.was_in_sync = true;
         }
         if self.head().is_none_or(|head| head <= status.head) {
             self.last_head = Some((asked, status.head));

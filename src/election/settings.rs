@@ -31,7 +31,7 @@ pub struct Settings {
     pub propagation_delay: Duration,
     /// How long a holder may report `syncing` before it gives the key away.
     pub sync_patience: Duration,
-    /// How long a promoted neard may take to confirm the key.
+    /// How long a promoted neard may take to confirm the key, and then to be in sync.
     pub promotion_timeout: Duration,
     /// How long neard may take to stop after SIGTERM when nobody waits for it.
     pub stop_timeout: Duration,
@@ -70,7 +70,7 @@ impl Settings {
             head_wait: Duration::from_secs(5),
             propagation_delay: Duration::from_millis(500),
             sync_patience: Duration::from_secs(30),
-            promotion_timeout: Duration::from_secs(120),
+            promotion_timeout: Duration::from_secs(600),
             stop_timeout: Duration::from_secs(10),
             promotion_stop_timeout: Duration::from_millis(300),
             start_attempts: 3,

@@ -1,5 +1,7 @@
 //! Holding the lock: renewing the lease, promoting neard, giving the lock back.
 
+use std::time::Duration;
+
 use super::{Machine, RETRY};
 use crate::election::neard::Process;
 use crate::election::record::bound_on_head;
@@ -78,10 +80,20 @@ impl Machine {
             Step::Promoting { since } if self.now >= since + self.settings.promotion_timeout => {
                 self.drain("neard did not confirm the validator key in time", out);
             }
-            Step::Active if self.neard.out_of_sync_for(self.now) > self.settings.sync_patience => {
+            Step::Active if self.neard.out_of_sync_for(self.now) > self.sync_patience() => {
                 self.drain("neard is not in sync", out);
             }
             Step::Promoting { .. } | Step::Active | Step::Draining | Step::Releasing => {}
+        }
+    }
+
+    /// A neard that has just been restarted looks for its peers first: to give the key away for
+    /// that would only have the next one look for its own.
+    fn sync_patience(&self) -> Duration {
+        if self.neard.was_in_sync {
+            self.settings.sync_patience
+        } else {
+            self.settings.promotion_timeout
         }
     }
 

@@ -114,14 +114,14 @@ fn a_key_that_is_not_confirmed_in_time_is_given_back() {
     let mut node = Node::starting_with_key();
     let mut index = 50;
     let mut now = 0;
-    while now < 119_000 {
+    while now < 599_000 {
         now += 1_000;
         node.tick(now);
         index += 1;
         node.written(now, Outcome::Committed(index));
         assert!(matches!(node.machine.step(), Some(Step::Promoting { .. })), "{now}");
     }
-    let actions = node.tick(120_000);
+    let actions = node.tick(600_000);
     assert_eq!(actions[0], Action::TerminateNeard);
     assert!(matches!(Node::write_of(&actions), Write::Beat { .. }), "until it is dead");
     assert_eq!(actions[2..], [changed(State::Validating, State::Startup)]);
