@@ -305,10 +305,14 @@ async fn a_frozen_guard_does_not_keep_neard_alive() {
 #[tokio::test]
 async fn a_guard_that_does_not_read_is_an_error_and_no_wait() {
     let scene = Scene::new(SLEEP);
-    let (neard, _events, identity) = scene.start(None).await;
-    kill(guard_of(identity), Signal::SIGSTOP).unwrap();
+    let (neard, mut events, identity) = scene.start(None).await;
+    let guard = guard_of(identity);
+    kill(guard, Signal::SIGSTOP).unwrap();
     let error = (0..100_000).find_map(|_| neard.ping().err()).expect("sends without end");
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    // Stopped it would outlive the test.
+    kill(guard, Signal::SIGKILL).unwrap();
+    last(&mut events).await;
 }
 
 #[tokio::test]
