@@ -88,18 +88,18 @@ impl Tenure {
 
     /// The record that gives the lock back. It says "released", which lets the successor in at
     /// once, only when nobody before us can sign either; otherwise the successor has to wait as
-    /// we would have had to.
-    pub fn release_record(&self, now: Time, head: Option<(u64, bool)>) -> Record {
+    /// we would have had to. `bound`: how high a neard that had the key can have signed.
+    pub fn release_record(&self, now: Time, bound: Option<u64>) -> Record {
         let mut record = self.record.next();
         record.reason.clone_from(&self.release_reason);
         if now >= self.safe_at {
             record.state = RecordState::Released;
         }
-        if let Some((height, is_bound)) = head
-            && height >= record.head
+        if let Some(bound) = bound
+            && bound >= record.head
         {
-            record.head = height;
-            record.head_is_bound = is_bound;
+            record.head = bound;
+            record.head_is_bound = true;
         }
         record
     }

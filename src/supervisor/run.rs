@@ -340,14 +340,10 @@ impl Supervisor {
             since.clone_into(&mut record.since);
         }
         if snapshot.session != self.runtime_file.session {
-            self.set_session(snapshot.session.clone());
+            self.runtime_file.session.clone_from(&snapshot.session);
+            self.write_runtime_file();
         }
         self.snapshot.send_replace(snapshot);
-    }
-
-    fn set_session(&mut self, session: Option<SessionId>) {
-        self.runtime_file.session = session;
-        self.write_runtime_file();
     }
 
     /// Without it a crash is noticed by the lease's end and not at once: not worth a stop.

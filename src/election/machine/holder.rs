@@ -39,9 +39,8 @@ impl Machine {
             Step::Releasing => {
                 // A dead neard's last block is not known, only how far it can have come.
                 let head = self.neard.last_head.filter(|_| tenure.was_promoted);
-                let head =
-                    head.map(|(asked, head)| (bound_on_head(self.now.since(asked), head), true));
-                Write::Release { index, session, record: tenure.release_record(self.now, head) }
+                let bound = head.map(|(asked, head)| bound_on_head(self.now.since(asked), head));
+                Write::Release { index, session, record: tenure.release_record(self.now, bound) }
             }
             // It is dead or dying and cannot sign: if its death is never reported, the lease's
             // end lets a successor in.
