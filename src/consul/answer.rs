@@ -200,16 +200,7 @@ pub(super) fn txn(answer: &Answer, ops: &[TxnOp]) -> Result<Vec<KvEntry>, Failur
         if errors.is_empty() || errors.iter().any(|error| error.op_index >= ops.len()) {
             return Err(garbage(answer, "a refusal without its reason"));
         }
-        return Err(refused(
-            errors
-                .into_iter()
-                .map(|error| TxnError {
-                    op_index: error.op_index,
-                    refusal: refusal(&error.what),
-                    what: one_line(&error.what),
-                })
-                .collect(),
-        ));
+        return Err(refused(errors.into_iter().map(|error| (error.op_index, error.what))));
     }
     let results: Vec<KvEntry> =
         answered.results.unwrap_or_default().into_iter().map(|outcome| outcome.kv).collect();
@@ -219,8 +210,17 @@ pub(super) fn txn(answer: &Answer, ops: &[TxnOp]) -> Result<Vec<KvEntry>, Failur
     Ok(results)
 }
 
-/// One line for all errors. A token's lack of rights is the operator's to mend, unlike the rest.
-fn refused(errors: Vec<TxnError>) -> Failure {
+/// A refusal from the position and Consul's words for each operation at fault. One line for all. A
+/// token's lack of rights is the operator's to mend, unlike the rest.
+pub(super) fn refused(errors: impl IntoIterator<Item = (usize, String)>) -> Failure {
+    let errors: Vec<TxnError> = errors
+        .into_iter()
+        .map(|(op_index, what)| TxnError {
+            op_index,
+            refusal: refusal(&what),
+            what: one_line(&what),
+        })
+        .collect();
     let reasons: Vec<&str> = errors.iter().map(|error| error.what.as_str()).collect();
     let what = format!("refused the transaction: {}", reasons.join("; "));
     if errors.iter().any(|error| error.refusal == Refusal::Denied) {

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use store::{Fault, Store};
 
+use super::answer;
+use super::error::{Error, Failure, Kind};
 use super::types::{Behavior, KvEntry, SessionId, SessionInfo, SessionRequest, TxnOp, go_duration};
 
 /// Consul caps every lock delay at this.
@@ -72,6 +74,22 @@ pub enum Answer {
     Refused(Vec<(usize, String)>),
     /// An error in Consul's words (HTTP 500).
     Failed(String),
+}
+
+impl Answer {
+    /// A transaction's answer as [`Client::txn`](super::Client::txn) gives it.
+    ///
+    /// # Errors
+    /// Consul's refusal, or its error; an answer to another question is of unknown outcome.
+    pub fn into_txn_result(self) -> Result<Vec<KvEntry>, Error> {
+        let failure = match self {
+            Answer::Committed(entries) => return Ok(entries),
+            Answer::Refused(errors) => answer::refused(errors),
+            Answer::Failed(what) => Failure::new(Kind::Unknown, what),
+            other => Failure::unknown(format!("{other:?} is no answer to a transaction")),
+        };
+        Err(failure.at("the model"))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,12 +7,9 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 
 use super::Keys;
-use crate::consul::{
-    self, BlockingIndex, Client, Consistency, Error, Kind, KvEntry, SessionRequest, TxnOp,
-};
-use crate::election::{
-    Content, Entry, Event, Outcome, Record, Refusal, Seen, SessionId, Settings, Write,
-};
+use super::election_key::{longest_lease, operations, outcome, seen, session_request};
+use crate::consul::{BlockingIndex, Client, Consistency, Error, Kind, SessionRequest};
+use crate::election::{Event, Record, SessionId, Settings, Write};
 
 /// For how long one blocking query waits for a change.
 const WATCH_WAIT: Duration = Duration::from_secs(60);
@@ -37,14 +34,7 @@ impl ConsulIo {
     pub fn new(client: Client, keys: Keys, settings: &Settings, events: Sender<Event>) -> Self {
         ConsulIo {
             client,
-            session: SessionRequest {
-                name: format!("kneard {} {}", keys.account(), settings.node_id),
-                node: None,
-                ttl: settings.session_ttl(),
-                lock_delay: settings.lock_delay(),
-                behavior: consul::Behavior::Release,
-                node_checks: Vec::new(),
-            },
+            session: session_request(keys.account(), settings),
             keys,
             events,
             limit: settings.beat_interval(),
@@ -85,11 +75,8 @@ impl ConsulIo {
         self.stamp(write.record_mut());
         let (client, key, limit) = (self.client.clone(), self.keys.election(), self.limit);
         self.task(async move {
-            let outcome = match client.txn(&operations(&key, write), limit).await {
-                Ok(entries) => committed(&key, &entries),
-                Err(error) => refused_or_unknown(&error),
-            };
-            Event::Written { id, outcome }
+            let answer = client.txn(&operations(&key, write), limit).await;
+            Event::Written { id, outcome: outcome(&key, answer) }
         });
     }
 
@@ -175,85 +162,6 @@ async fn watch(client: Client, key: String, events: Sender<Event>) {
         };
         tokio::time::sleep(pause).await;
     }
-}
-
-fn seen(entry: Option<KvEntry>) -> Seen {
-    match entry {
-        None => Seen::Missing,
-        Some(entry) => Seen::Entry(Entry {
-            index: entry.modify_index,
-            session: entry.session,
-            content: Content::parse(&entry.value),
-        }),
-    }
-}
-
-/// The transaction of a write (<https://developer.hashicorp.com/consul/api-docs/txn>).
-pub(super) fn operations(key: &str, write: Write) -> Vec<TxnOp> {
-    let key = key.to_owned();
-    // A record is plain data: serializing it cannot fail.
-    let value = serde_json::to_vec(write.record()).unwrap_or_default();
-    let check = |index| TxnOp::CheckIndex { key: key.clone(), index };
-    let lock = |session| TxnOp::Lock { key: key.clone(), value: value.clone(), flags: 0, session };
-    let unlock =
-        |session| TxnOp::Unlock { key: key.clone(), value: value.clone(), flags: 0, session };
-    match write {
-        Write::Acquire { index: None, session, .. } => {
-            vec![TxnOp::CheckNotExists { key: key.clone() }, lock(session)]
-        }
-        Write::Acquire { index: Some(index), session, .. } | Write::Beat { index, session, .. } => {
-            vec![check(index), lock(session)]
-        }
-        Write::Steal { index, from, session, .. } => {
-            vec![check(index), unlock(from), lock(session)]
-        }
-        Write::Release { index, session, .. } => vec![check(index), unlock(session)],
-    }
-}
-
-pub(super) fn committed(key: &str, entries: &[KvEntry]) -> Outcome {
-    match entries.iter().rev().find(|entry| entry.key == key) {
-        Some(entry) => Outcome::Committed(entry.modify_index),
-        None => Outcome::Unknown("Consul's answer to a transaction has no result".to_owned()),
-    }
-}
-
-pub(super) fn refused_or_unknown(error: &Error) -> Outcome {
-    let text = one_line(error.clone());
-    if error.is_invalid_session() {
-        return Outcome::Refused(Refusal::LockLost, text);
-    }
-    match &error.kind {
-        Kind::Refused(errors) => {
-            let any = |refusal: consul::Refusal| errors.iter().any(|e| e.refusal == refusal);
-            let refusal = if any(consul::Refusal::Denied) {
-                Refusal::NotAllowed
-            } else if any(consul::Refusal::LockDelay) {
-                Refusal::LockDelay
-            // Where the index differs, the lock is judged by what is read next.
-            } else if any(consul::Refusal::Index)
-                || any(consul::Refusal::Missing)
-                || any(consul::Refusal::Exists)
-            {
-                Refusal::Conflict
-            } else {
-                Refusal::LockLost
-            };
-            Outcome::Refused(refusal, text)
-        }
-        Kind::Denied | Kind::Invalid => Outcome::Refused(Refusal::NotAllowed, text),
-        Kind::NotFound | Kind::InvalidSession => Outcome::Refused(Refusal::LockLost, text),
-        // One that was not sent is as soon tried again, and the read before that does no harm.
-        Kind::NotSent | Kind::Unknown => Outcome::Unknown(text),
-    }
-}
-
-fn longest_lease(entries: &[KvEntry]) -> Option<Duration> {
-    entries
-        .iter()
-        .filter_map(|entry| serde_json::from_slice::<crate::control::NodeReport>(&entry.value).ok())
-        .map(|report| Duration::from_millis(report.lease_ms))
-        .max()
 }
 
 fn one_line(error: Error) -> String {

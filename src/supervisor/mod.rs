@@ -2,6 +2,7 @@
 //! It decides nothing.
 
 mod consul_io;
+pub mod election_key;
 mod keys;
 mod nodes;
 mod process;

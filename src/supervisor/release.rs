@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Keys;
-use super::consul_io::{committed, operations, refused_or_unknown};
+use super::election_key::{operations, outcome};
 use super::runtime_file::RuntimeFile;
 use crate::consul::{Client, Consistency};
 use crate::election::{Content, Outcome, Write};
@@ -61,11 +61,8 @@ pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
                 let state = record.state;
                 let write =
                     Write::Release { index: entry.modify_index, session: session.clone(), record };
-                let outcome = match client.txn(&operations(&key, write), LIMIT).await {
-                    Ok(entries) => committed(&key, &entries),
-                    Err(error) => refused_or_unknown(&error),
-                };
-                match outcome {
+                let answer = client.txn(&operations(&key, write), LIMIT).await;
+                match outcome(&key, answer) {
                     Outcome::Committed(_) => {
                         return Ok(format!("unlocked, the record says {state:?}").to_lowercase());
                     }

@@ -61,10 +61,12 @@ fn a_killed_validator_resumes_where_it_was_and_signs_nothing_twice() {
     let mut nodes = net.start_all(&["node0", "node1", "node2", "node3"]);
     nodes[3].wait_height(6);
     let home = nodes.pop().unwrap().kill();
-    let stored = fs::read_to_string(home.join("data/chain.jsonl")).unwrap().lines().count();
-    assert!(stored >= 4, "{stored}");
+    // Not as many lines as heights: some are skipped while the nodes find each other.
+    let stored = fs::read_to_string(home.join("data/chain.jsonl")).unwrap();
+    let height = |line| serde_json::from_str::<Value>(line).ok()?["height"].as_u64();
+    assert!(stored.lines().filter_map(height).max() >= Some(6), "{stored}");
     let again = net.start("node3");
-    assert!(again.height() >= 4, "it began anew");
+    assert!(again.height() >= 6, "it began anew");
     let before = again.metric("near_block_produced_total").unwrap();
     again.wait_height(again.height() + 8);
     assert!(again.metric("near_block_produced_total").unwrap() > before);
