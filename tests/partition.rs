@@ -12,7 +12,7 @@ use support::{
     kneard::LEASE,
     netns::{Hosts, Wire},
     pair::setup,
-    signatures::assert_one_signer,
+    signatures::{assert_one_signer, wait_for_signature},
     turn::turn,
     wait::{boot_time, report, secs, wait_until},
 };
@@ -66,6 +66,7 @@ fn cut_off(wires: &[Wire]) {
         assert_eq!(standby.state().as_deref(), Some("Validating"), "the new holder stays so");
         (holder.state()? == "Voting").then_some(())
     });
+    wait_for_signature(&standby.setup.home, start, secs(30));
     let verdict = assert_one_signer(&homes);
     assert_eq!(verdict.changes, 1, "{}", verdict.text);
 }
