@@ -140,6 +140,10 @@ pub enum Content {
 
 impl Content {
     pub fn parse(value: &[u8]) -> Self {
+        // The parser would take a list for a record.
+        if value.trim_ascii_start().first() != Some(&b'{') {
+            return Content::Unreadable;
+        }
         match serde_json::from_slice::<Record>(value) {
             // No node can have written another lease: one of zero would let a successor in at
             // once, and one of years would keep everyone out.

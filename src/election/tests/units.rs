@@ -59,6 +59,8 @@ fn what_is_not_a_record_of_this_version_is_unreadable() {
         "garbage".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
+        // Not by the order of its fields.
+        r#"[1,"node1","instance1","host1",7,3,6000,100,false,"active",null,"",""]"#.to_owned(),
         with("version", 2.into()),
         with("term", (-1).into()),
         with("state", "asleep".into()),
