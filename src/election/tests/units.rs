@@ -67,6 +67,9 @@ fn what_is_not_a_record_of_this_version_is_unreadable() {
         // Nobody can set a lease of zero, or longer than Consul's longest lock delay.
         with("lease_ms", 0.into()),
         with("lease_ms", 60_001.into()),
+        // Nor come so far that the next write would look the same.
+        with("term", u64::MAX.into()),
+        with("beat", u64::MAX.into()),
     ] {
         assert_eq!(Content::parse(text.as_bytes()), Content::Unreadable, "{text}");
     }
