@@ -7,8 +7,8 @@ use crate::election::{
     Step, Write,
 };
 
-/// After this a neard is trusted to handle SIGHUP.
-const SETTLED_MS: u64 = 2_000;
+/// When neard is told to load the key.
+const START_MS: u64 = 2_000;
 /// When the key of [`holder`] is taken out softly, and when the guard kills for it.
 const SOFT_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS - 1_000;
 const KILL_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS;
@@ -29,9 +29,9 @@ fn loading() -> Node {
     let mut node = Node::standby_with(swapping());
     node.tick(1_000);
     node.status(1_000, in_sync(HEAD, SignKey::None));
-    node.watched(SETTLED_MS, entry(INDEX, None, &record(7, 3, RecordState::Released)));
-    let actions = node.written(SETTLED_MS, Outcome::Committed(50));
-    let kill_at = at(SETTLED_MS + LEASE_MS - KILL_MARGIN_MS);
+    node.watched(START_MS, entry(INDEX, None, &record(7, 3, RecordState::Released)));
+    let actions = node.written(START_MS, Outcome::Committed(50));
+    let kill_at = at(START_MS + LEASE_MS - KILL_MARGIN_MS);
     let changed = changed(State::Voting, State::Validating);
     assert_eq!(actions, [Action::LoadKey { kill_at }, Action::Watch(false), changed]);
     node
@@ -75,11 +75,9 @@ fn neard_is_not_told_to_reload_while_it_may_still_die_of_sighup() {
     let mut node = Node::standby_with(swapping());
     node.watched(0, entry(INDEX, None, &record(7, 3, RecordState::Released)));
     assert_eq!(node.written(0, Outcome::Committed(50)), [Action::Watch(false)]);
-    node.tick(1_000);
-    node.written(1_000, Outcome::Committed(51));
-    assert_eq!(node.tick(SETTLED_MS - 1), []);
-    let kill_at = at(1_000 + LEASE_MS - KILL_MARGIN_MS);
-    assert!(node.tick(SETTLED_MS).contains(&Action::LoadKey { kill_at }));
+    assert_eq!(node.tick(999), []);
+    let kill_at = at(LEASE_MS - KILL_MARGIN_MS);
+    assert!(node.tick(1_000).contains(&Action::LoadKey { kill_at }));
 }
 
 #[test]
@@ -209,10 +207,10 @@ fn a_neard_that_had_to_be_killed_for_the_fallback_is_not_followed_by_itself() {
     let mut settings = swapping();
     settings.stop_timeout = ms(500);
     let mut node = Node::standby_with(settings);
-    node.tick(SETTLED_MS);
-    node.status(SETTLED_MS, in_sync(HEAD, SignKey::None));
-    node.watched(SETTLED_MS, entry(INDEX, None, &record(7, 3, RecordState::Released)));
-    node.written(SETTLED_MS, Outcome::Committed(50));
+    node.tick(START_MS);
+    node.status(START_MS, in_sync(HEAD, SignKey::None));
+    node.watched(START_MS, entry(INDEX, None, &record(7, 3, RecordState::Released)));
+    node.written(START_MS, Outcome::Committed(50));
     assert!(node.tick(4_000).contains(&Action::TerminateNeard));
     assert!(node.tick(4_500).contains(&Action::KillNeard));
     node.written(4_500, Outcome::Committed(51));
