@@ -45,6 +45,14 @@ pub fn status(body: &[u8]) -> Result<rpc::Status, String> {
     rpc::parse_status(body)
 }
 
+/// neard's answer to what the account has signed.
+///
+/// # Errors
+/// Why it is none.
+pub fn duties(body: &[u8], account: &str) -> Result<Option<rpc::Duties>, String> {
+    rpc::parse_duties(body, account)
+}
+
 /// A gauge out of neard's `/metrics`.
 pub fn gauge(metrics: &str, name: &str) -> Option<u64> {
     rpc::gauge(metrics, name)

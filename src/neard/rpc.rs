@@ -156,7 +156,7 @@ pub struct Duties {
     pub signed: u64,
 }
 
-fn parse_duties(body: &[u8], account: &str) -> Result<Option<Duties>, String> {
+pub(super) fn parse_duties(body: &[u8], account: &str) -> Result<Option<Duties>, String> {
     #[derive(Deserialize)]
     struct Answer {
         result: Option<Epoch>,

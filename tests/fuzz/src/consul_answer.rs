@@ -19,7 +19,8 @@ struct Seen<'a> {
     index: Option<&'a str>,
     body: &'a [u8],
     text: String,
-    json: Value,
+    /// None where something is wrong in a part that kneard skips.
+    json: Option<Value>,
 }
 
 /// Two bytes choose status and headers, the rest is the body; before its first zero byte, if it
@@ -47,7 +48,7 @@ pub fn run(data: &[u8]) {
         index: (choice & 1 == 0).then(|| std::str::from_utf8(value).ok()).flatten(),
         body,
         text: String::from_utf8_lossy(body).into_owned(),
-        json: serde_json::from_slice(body).unwrap_or_default(),
+        json: serde_json::from_slice(body).ok(),
     };
     reads(&answer, &seen);
     sessions(&answer, &seen);
@@ -64,7 +65,8 @@ fn reads(answer: &Answer, seen: &Seen<'_>) {
                 }
                 Some(entry) => {
                     assert_eq!((seen.status, &*entry.key), (200, KEY));
-                    assert_eq!(seen.json.as_array().map(Vec::len), Some(1));
+                    let one = |json: &Value| json.as_array().is_some_and(|list| list.len() == 1);
+                    assert!(seen.json.as_ref().is_none_or(one), "{}", seen.text);
                 }
             }
             // Whatever the value is, the election can be told of it.
@@ -97,7 +99,8 @@ fn reads(answer: &Answer, seen: &Seen<'_>) {
 
 /// Consul's 404 without a body, or an empty list.
 fn is_nothing(seen: &Seen<'_>) -> bool {
-    let empty_list = seen.json.as_array().is_some_and(Vec::is_empty);
+    let mut text = seen.text.chars().filter(|c| !c.is_ascii_whitespace());
+    let empty_list = text.by_ref().take(3).eq("[]".chars());
     (seen.status == 404 && seen.body.is_empty()) || (seen.status == 200 && empty_list)
 }
 
@@ -132,12 +135,14 @@ fn transactions(answer: &Answer, seen: &Seen<'_>) {
         Ok(entries) => {
             assert_eq!((seen.status, entries.len()), (200, 2));
             assert!(entries.iter().all(|entry| entry.key == KEY));
-            let errors = &seen.json["Errors"];
-            assert!(!errors.is_array() || errors.as_array().is_some_and(Vec::is_empty));
+            let none = |json: &Value| json["Errors"].as_array().is_none_or(Vec::is_empty);
+            assert!(seen.json.as_ref().is_none_or(none), "{}", seen.text);
         }
         Err(error) => {
-            let named = seen.json["Errors"].as_array().is_some_and(|errors| !errors.is_empty())
-                || seen.json.is_array();
+            let named = seen.json.as_ref().is_none_or(|json| {
+                let errors = json["Errors"].as_array();
+                errors.is_some_and(|errors| !errors.is_empty()) || json.is_array()
+            });
             match &error.kind {
                 Kind::Refused(errors) => {
                     assert!(seen.status == 409 && named, "refused: {}", seen.text);

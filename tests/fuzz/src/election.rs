@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use kneard::election::{
-    Action, Content, Entry, Event, InstanceId, Machine, NeardStatus, Outcome, Promotion, Record,
-    RecordState, Refusal, Role, Seen, SessionId, Settings, SignKey, Time, Write,
+    Action, Content, Duties, Entry, Event, InstanceId, Machine, NeardStatus, Outcome, Promotion,
+    Record, RecordState, Refusal, Role, Seen, SessionId, Settings, SignKey, Time, Write,
 };
 
 use host::Host;
@@ -23,7 +23,7 @@ use oracle::Oracle;
 const MOVES: usize = 300;
 /// What [`reach`] may say.
 #[cfg(test)]
-pub const KINDS: [&str; 23] = [
+pub const KINDS: [&str; 24] = [
     "start without the key",
     "start with the key",
     "terminate",
@@ -43,6 +43,7 @@ pub const KINDS: [&str; 23] = [
     "release",
     "read",
     "read leases",
+    "ask duties",
     "watch",
     "changed",
     "log",
@@ -72,6 +73,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
     let mut settings = Settings::new("own", InstanceId("own".to_owned()), "host");
     settings.lease = Duration::from_secs(*input.choose(&[7, 7, 3, 60])?);
     settings.promotion = *input.choose(&[Promotion::HotSwap, Promotion::Restart])?;
+    settings.doppelganger_check = *input.choose(&[false, true])?;
     settings.max_lag = *input.choose(&[10, 0, u64::MAX])?;
     assert_eq!(settings.check(), Ok(()));
     Ok(settings)
@@ -144,17 +146,34 @@ impl Play {
                 self.tell(Event::SessionRenewed(input.choose(&renewed)?.clone()));
             }
             27 => self.tell(Event::NeardStarted),
-            28..=29 => self.neard_ends(input)?,
-            30..=31 => self.host.reload_reads(),
-            32..=33 => self.host.reload_applies(),
-            34 if self.host.load_may_fail() => {
-                self.host.load_failed();
-                self.oracle.load_failed();
-                self.tell(Event::KeyNotLoaded("it cannot".to_owned()));
+            28 => {
+                if self.host.alive {
+                    self.host.dies();
+                }
+                self.tell_of_end(input)?;
             }
-            35 if self.host.unload_may_fail() => {
-                self.host.unload_failed();
-                self.tell(Event::KeyNotUnloaded("read-only".to_owned()));
+            29 => {
+                if self.host.terminated {
+                    self.host.dies();
+                }
+                self.tell_of_end(input)?;
+            }
+            30..=31 => {
+                if !self.host.shell_acts() {
+                    self.host.reload_reads();
+                }
+            }
+            32..=33 => self.host.reload_applies(),
+            34..=35 => match self.host.shell_fails() {
+                Some(true) => self.tell(Event::KeyNotLoaded("it cannot".to_owned())),
+                Some(false) => self.tell(Event::KeyNotUnloaded("read-only".to_owned())),
+                None => {}
+            },
+            36 if input.ratio(1, 2)? => {
+                let (epoch, signed) = *input.choose(&[(10, 5), (10, 5), (10, 6), (90, 0)])?;
+                let count = |signed| Ok(Some(Duties { epoch, signed }));
+                let duties = [count(signed), count(u64::MAX), Ok(None), Err("no".to_owned())];
+                self.tell(Event::Duties(input.choose(&duties)?.clone()));
             }
             36 => {
                 let leases = [Ok(None), Ok(Some(u64::MAX)), Ok(Some(9_000)), Err("no".to_owned())];
@@ -272,11 +291,8 @@ impl Play {
         Ok(())
     }
 
-    fn neard_ends(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+    fn tell_of_end(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let not_started = input.ratio(1, 8)?;
-        if self.host.alive {
-            self.host.dies();
-        }
         if self.host.take_end() {
             let why = "gone".to_owned();
             self.oracle.neard_ended();
@@ -388,6 +404,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Commit { write: Write::Release { .. }, .. } => "release",
         Action::ReadKey { .. } => "read",
         Action::ReadLeases => "read leases",
+        Action::AskDuties => "ask duties",
         Action::Watch(_) => "watch",
         Action::Changed(_) => "changed",
         Action::Log(_) => "log",

@@ -1,7 +1,9 @@
 //! neard's answers: what decides is read as it stands, or the answer is refused.
 
-use kneard::fuzzing::neard::{gauge, status};
+use kneard::fuzzing::neard::{duties, gauge, status};
 use serde_json::Value;
+
+const ACCOUNT: &str = "a.near";
 
 pub fn run(data: &[u8]) {
     match status(data) {
@@ -19,6 +21,19 @@ pub fn run(data: &[u8]) {
             let read = status.validator_public_key.as_ref().map(|key| key.as_str());
             assert_eq!(read, key.as_str());
             assert!(key.is_string() || key.is_null());
+        }
+        Err(why) => super::assert_one_line(&why),
+    }
+    match duties(data, ACCOUNT) {
+        Ok(duties) => {
+            let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
+            // "Does not validate" is said by a list that it is not in.
+            let validators = &value["result"]["current_validators"];
+            let listed = validators.as_array().is_some_and(|validators| {
+                validators.iter().any(|validator| validator["account_id"] == ACCOUNT)
+            });
+            assert_eq!(duties.is_some(), listed);
+            assert!(validators.is_array());
         }
         Err(why) => super::assert_one_line(&why),
     }

@@ -8,6 +8,8 @@ use kneard::election::{Action, Role};
 #[derive(Debug, Default)]
 pub struct Host {
     pub alive: bool,
+    /// SIGTERM was sent: it may stop, but signs until it does.
+    pub terminated: bool,
     /// neard has the key in memory.
     pub loaded: bool,
     /// The key is in the home.
@@ -18,7 +20,7 @@ pub struct Host {
     pub deadline: Option<u64>,
     /// The end was not told yet.
     untold: bool,
-    /// The shell is still busy with an order to load or unload.
+    /// What the shell was told to do and has not done: load (true) or unload.
     ordered: Option<bool>,
 }
 
@@ -31,7 +33,7 @@ impl Host {
     /// neard signs, or may load the key without further orders.
     pub fn may_come_to_sign(&self) -> bool {
         let pending = self.pending.iter().any(|read| read.unwrap_or(self.link));
-        self.alive && (self.loaded || pending)
+        self.alive && (self.loaded || pending || self.ordered == Some(true))
     }
 
     pub fn time_passes(&mut self, now: u64) {
@@ -70,25 +72,18 @@ impl Host {
         }
     }
 
-    /// An order to load can fail only before neard was told.
-    pub fn load_may_fail(&self) -> bool {
-        self.ordered == Some(true) && !self.pending.iter().any(Option::is_some) && !self.loaded
+    /// The shell does what it was told to do with the home's key, then signals neard. Whether there
+    /// was anything to do.
+    pub fn shell_acts(&mut self) -> bool {
+        let Some(key) = self.ordered.take() else { return false };
+        self.link = key;
+        self.pending.push_back(None);
+        true
     }
 
-    pub fn load_failed(&mut self) {
-        self.ordered = None;
-        self.link = false;
-        self.pending.clear();
-    }
-
-    pub fn unload_may_fail(&self) -> bool {
-        self.ordered == Some(false)
-    }
-
-    /// The key stays where it was.
-    pub fn unload_failed(&mut self) {
-        self.ordered = None;
-        self.link = true;
+    /// It cannot, and neard was told nothing: whether that was an order to load.
+    pub fn shell_fails(&mut self) -> Option<bool> {
+        self.ordered.take()
     }
 
     pub fn carry_out(&mut self, action: &Action, now: u64) {
@@ -103,7 +98,10 @@ impl Host {
                 *self =
                     Self { alive: true, loaded: keyed, link: keyed, deadline, ..Self::default() };
             }
-            Action::TerminateNeard => assert!(self.alive || self.untold, "nobody to stop"),
+            Action::TerminateNeard => {
+                assert!(self.alive || self.untold, "nobody to stop");
+                self.terminated = self.alive;
+            }
             // It is dead as soon as the signal is sent; its end is told later.
             Action::KillNeard => {
                 assert!(self.alive || self.untold, "nobody to kill");
@@ -118,19 +116,10 @@ impl Host {
             }
             Action::LoadKey { kill_at } => {
                 self.deadline = Some(kill_at.as_nanos());
-                self.link = true;
                 self.ordered = Some(true);
-                self.pending.push_back(None);
             }
-            Action::UnloadKey => {
-                self.link = false;
-                self.ordered = Some(false);
-                self.pending.push_back(None);
-            }
-            Action::ReloadNeard => {
-                self.ordered = None;
-                self.pending.push_back(None);
-            }
+            Action::UnloadKey => self.ordered = Some(false),
+            Action::ReloadNeard => self.pending.push_back(None),
             Action::DisarmGuard => self.deadline = None,
             _ => {}
         }

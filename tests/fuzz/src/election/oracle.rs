@@ -108,10 +108,6 @@ impl Oracle {
         self.keyed = false;
     }
 
-    pub fn load_failed(&mut self) {
-        self.keyed = false;
-    }
-
     /// Before an action is carried out.
     pub fn before(&mut self, now: Time, action: &Action, host: &Host) {
         match action {
