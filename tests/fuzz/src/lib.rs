@@ -14,8 +14,10 @@ pub mod status;
 #[cfg(test)]
 mod replay;
 
+pub type Target = fn(&[u8]);
+
 /// Every target and its corpus' name.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("config", config::run),
     ("consul_answer", consul_answer::run),
     ("control_client", control_client::run),

@@ -235,7 +235,7 @@ impl Oracle {
                     return *first;
                 }
                 assert!(
-                    claim.term > record.term || record.term >= u64::MAX || {
+                    claim.term > record.term || {
                         // Another content of the same index was built upon.
                         self.sights.iter().filter(|other| other.index == entry.index).count() > 1
                     }
