@@ -10,5 +10,6 @@ mod properties;
 mod release;
 mod session;
 mod sights;
+mod swap;
 mod units;
 mod world;
