@@ -126,6 +126,11 @@ impl<'a> Object<'a> {
         Ok(value.filter(|value| value.get() != "null"))
     }
 
+    /// Whether the field is there, be it null.
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+
     fn string(&self, name: &str) -> Result<Option<String>, String> {
         self.get(name)?
             .map(|value| {
@@ -160,18 +165,24 @@ impl NeardConfig {
         let blanked = blank_comments(text);
         let root = root(&blanked)?;
         let (_, network) = network(&root)?;
-        let rpc_addr = match root.get("rpc")? {
-            None => None,
+        let addr = match root.get("rpc")? {
+            // To neard "not there" is the default, and null is none.
+            None if root.has("rpc") => None,
+            None => Some(DEFAULT_RPC_ADDR.to_owned()),
             Some(rpc) => {
                 let addr = Object::parse(rpc.get())
                     .map_err(|_| "has an \"rpc\" that is not an object; correct it")?
                     .string("addr")?;
-                let addr = addr.as_deref().unwrap_or(DEFAULT_RPC_ADDR);
-                Some(addr.parse().map_err(|_| {
-                    format!("has an rpc.addr {addr:?} that is not ADDRESS:PORT; correct it")
-                })?)
+                Some(addr.unwrap_or_else(|| DEFAULT_RPC_ADDR.to_owned()))
             }
         };
+        let rpc_addr = addr
+            .map(|addr| {
+                addr.parse().map_err(|_| {
+                    format!("has an rpc.addr {addr:?} that is not ADDRESS:PORT; correct it")
+                })
+            })
+            .transpose()?;
         let allow_private = network.get("allow_private_ip_in_public_addrs")?;
         Ok(Self {
             rpc_addr,
@@ -320,6 +331,8 @@ mod tests {
                 allow_private_ip_in_public_addrs: false,
             }
         );
+        let without = NeardConfig::read(r#"{"network":{}}"#).unwrap();
+        assert_eq!(without, config);
         let config = NeardConfig::read(
             r#"{"network":{"allow_private_ip_in_public_addrs":true},"rpc":null,
                 "validator_key_file":"v.json","node_key_file":"n.json"}"#,
