@@ -31,62 +31,55 @@ pub(super) struct NeardConfig {
 /// The text with comments blanked out, byte for byte as long as the original, so that a place in
 /// the one is the same place in the other.
 pub(super) fn blank_comments(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    blank_comments_in(&mut bytes);
+    // Only whole characters were replaced; text it stays.
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The same in place, so that no copy of a secret is made.
+pub(super) fn blank_comments_in(text: &mut [u8]) {
+    #[derive(Clone, Copy)]
     enum State {
         Code,
         String,
+        /// After a backslash in a string.
+        Escaped,
         Line,
         Block,
     }
     let mut state = State::Code;
-    let mut blanked = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    let blank = |c: char, into: &mut String| match c {
-        '\n' => into.push('\n'),
-        c => into.extend(std::iter::repeat_n(' ', c.len_utf8())),
-    };
-    while let Some(c) = chars.next() {
-        match state {
-            State::Code => match (c, chars.peek()) {
-                ('#', _) | ('/', Some('/')) => {
-                    state = State::Line;
-                    blank(c, &mut blanked);
-                }
-                ('/', Some('*')) => {
-                    state = State::Block;
-                    blanked.push_str("  ");
-                    chars.next();
-                }
-                _ => {
-                    if c == '"' {
-                        state = State::String;
-                    }
-                    blanked.push(c);
-                }
-            },
-            State::String => {
-                blanked.push(c);
-                match c {
-                    '"' => state = State::Code,
-                    '\\' => blanked.extend(chars.next()),
-                    _ => {}
-                }
+    let mut place = 0;
+    while let Some(&byte) = text.get(place) {
+        let next = text.get(place + 1).copied();
+        // What follows belongs to it.
+        let mut pair = false;
+        let (after, is_comment) = match (state, byte) {
+            (State::Code, b'#') => (State::Line, true),
+            (State::Code, b'/') if next == Some(b'/') => (State::Line, true),
+            (State::Code, b'/') if next == Some(b'*') => {
+                pair = true;
+                (State::Block, true)
             }
-            State::Line => {
-                if c == '\n' {
-                    state = State::Code;
-                }
-                blank(c, &mut blanked);
+            (State::Code, b'"') | (State::Escaped, _) => (State::String, false),
+            (State::String, b'"') => (State::Code, false),
+            (State::String, b'\\') => (State::Escaped, false),
+            (State::Line, b'\n') => (State::Code, true),
+            (State::Block, b'*') if next == Some(b'/') => {
+                pair = true;
+                (State::Code, true)
             }
-            State::Block => {
-                blank(c, &mut blanked);
-                if c == '*' && chars.next_if_eq(&'/').is_some() {
-                    blanked.push(' ');
-                    state = State::Code;
-                }
+            (State::Line | State::Block, _) => (state, true),
+            (State::Code | State::String, _) => (state, false),
+        };
+        let length = if pair { 2 } else { 1 };
+        if is_comment {
+            for byte in text[place..place + length].iter_mut().filter(|byte| **byte != b'\n') {
+                *byte = b' ';
             }
         }
+        (state, place) = (after, place + length);
     }
-    blanked
 }
 
 /// An object's fields in order, each value as the piece of text it is.
@@ -295,6 +288,20 @@ mod tests {
             .replace("[ ]", r#"["ed25519:abc@1.2.3.4:24567"]"#);
         assert_eq!(edited, expected);
         assert_eq!(with_network(&edited, &addr(), &announced).unwrap(), edited);
+    }
+
+    #[test]
+    fn comments_are_blanked_outside_of_strings_only() {
+        for (text, blanked) in [
+            ("{} // é\n1", "{}      \n1"),
+            ("{} # a \" b\n1", "{}        \n1"),
+            ("a/* \"x\n*/b", "a     \n  b"),
+            ("/*/ 1 */2", "        2"),
+            (r#""http://x # /* \" // " /1"#, r#""http://x # /* \" // " /1"#),
+            ("1 /* no end", "1          "),
+        ] {
+            assert_eq!(blank_comments(text), blanked, "{text}");
+        }
     }
 
     #[test]
