@@ -13,7 +13,7 @@ use support::{
     kneard::LEASE,
     netns::{Hosts, Wire},
     pair::setup,
-    signatures::assert_one_signer,
+    signatures::{assert_one_signer, signing_times},
     wait::{boot_time, report, secs, wait_until},
 };
 
@@ -65,6 +65,10 @@ fn cut_off(wires: &[Wire]) {
     wait_until(secs(60), "the healed node is a standby", || {
         assert_eq!(standby.state().as_deref(), Some("Validating"), "the new holder stays so");
         (holder.state()? == "Voting").then_some(())
+    });
+    // A holder that has signed nothing yet is no signer to the checker.
+    wait_until(secs(30), "the new holder signs", || {
+        (!signing_times(&homes[1]).is_empty()).then_some(())
     });
     let verdict = assert_one_signer(&homes);
     assert_eq!(verdict.changes, 1, "{}", verdict.text);
