@@ -186,6 +186,21 @@ impl Model {
         }
     }
 
+    /// `consul snapshot restore`: keys and sessions become those of the snapshot, as they were, but
+    /// the raft index goes on. The sessions' timers start anew, and lock delays, which the leader
+    /// keeps in memory, are forgotten.
+    pub fn restore(&mut self, now: Duration, snapshot: &Model) {
+        let (index, created) = (self.index, self.created);
+        self.clone_from(snapshot);
+        self.index = index + 1;
+        // No id is given twice.
+        self.created = created;
+        self.lock_delays.clear();
+        for session in self.sessions.values_mut() {
+            session.renewed = now;
+        }
+    }
+
     /// One key and the index that a read of it answers with.
     pub fn get(&self, key: &str) -> (u64, Option<&KvEntry>) {
         match self.store.entries.get(key) {
