@@ -350,7 +350,10 @@ impl Model {
         if !delayed.is_empty() {
             return Answer::Refused(delayed);
         }
-        let mut store = self.store.clone();
+        // A copy of what the operations touch: there may be many other keys.
+        let part = self.store.excerpt(ops);
+        let is_part = part.is_some();
+        let mut store = part.unwrap_or_else(|| self.store.clone());
         if !ops.iter().all(TxnOp::is_read) {
             self.index += 1;
         }
@@ -364,7 +367,11 @@ impl Model {
         if !errors.is_empty() {
             return Answer::Refused(errors);
         }
-        self.store = store;
+        if is_part {
+            self.store.merge(store, ops);
+        } else {
+            self.store = store;
+        }
         Answer::Committed(results)
     }
 

@@ -64,13 +64,15 @@ fn main() -> ExitCode {
         }
     });
     let seconds = work.started.elapsed().as_secs_f64();
-    let (stats, violations) = work.done.into_inner().unwrap_or_else(|broken| broken.into_inner());
+    let (stats, mut violations) = work.done.into_inner().unwrap_or_else(|broken| broken.into_inner());
     report(&stats, seconds);
     println!("violations: {}", violations.len());
-    if let Some(first) = violations.iter().min_by_key(|violation| violation.seed) {
-        let mut seeds: Vec<u64> = violations.iter().map(|violation| violation.seed).collect();
-        seeds.sort_unstable();
-        println!("in seeds {seeds:?}; the first:\n{first}");
+    violations.sort_by_key(|violation| violation.seed);
+    if let Some(first) = violations.first() {
+        for violation in &violations {
+            println!("seed {}: {}", violation.seed, violation.what);
+        }
+        println!("the first of them:\n{first}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -12,6 +12,9 @@ pub struct Signed {
     neard: u64,
     /// The head up to which it signed.
     head: u64,
+    /// Of the record under which it did, and of the kneard that wrote that.
+    term: u64,
+    life: u64,
 }
 
 impl World<'_> {
@@ -41,7 +44,8 @@ impl World<'_> {
         self.key_ended = Some(self.now);
         if let Some(head) = signed {
             let before = self.signed.map_or(0, |signed| signed.head);
-            self.signed = Some(Signed { host, neard, head: head.max(before) });
+            let (term, life) = self.hosts[host].term;
+            self.signed = Some(Signed { host, neard, head: head.max(before), term, life });
         }
         if self.director.is_calm() {
             self.violate(format!("host {host} loses the key without a cause"));
@@ -83,7 +87,11 @@ impl World<'_> {
         if self.hosts[host].has_key() {
             self.violate(format!("host {host} releases the lock while its neard has the key"));
         }
-        if let Some(signed) = self.signed.filter(|signed| signed.head > head) {
+        // Another's head is passed on as its last beat told it: a lease has gone by since.
+        let known = self.signed.filter(|signed| {
+            (signed.host, signed.term, signed.life) == (host, term, self.hosts[host].life)
+        });
+        if let Some(signed) = known.filter(|signed| signed.head > head) {
             let kind = if is_bound { "at most " } else { "" };
             self.violate(format!(
                 "host {host} releases with head {kind}{head}, but neard {} has signed on top of {}",

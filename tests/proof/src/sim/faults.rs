@@ -218,7 +218,7 @@ impl World<'_> {
             Fault::Restore => {
                 let now = self.now;
                 if self.cluster.restore(now) {
-                    self.restored_until = now + self.setup.lease_wait() + 5 * SECOND;
+                        self.restored_until = now + self.setup.lease_wait() + 5 * SECOND;
                     self.wake_waiters(true);
                 }
             }

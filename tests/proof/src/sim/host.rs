@@ -43,6 +43,8 @@ pub struct Host {
     refresh_at: u64,
     /// The machine is in `Step::Active`, and neard has the key.
     pub active: bool,
+    /// The last term of this host, and the process that it was of.
+    pub term: (u64, u64),
     // What is wrong with neard here.
     pub status_fails_until: u64,
     pub out_of_sync_until: u64,
@@ -90,7 +92,7 @@ impl World<'_> {
         }
         if now < here.frozen_until {
             let until = here.frozen_until;
-            return self.queue.push(until, Item::Tell { host, life, event });
+            return self.queue.push(until, Item::Tell { host, life, event: Box::new(event) });
         }
         let Some(clock) = here.clock.filter(|_| here.machine.is_some()) else { return };
         self.events += 1;
@@ -122,6 +124,7 @@ impl World<'_> {
         }
         let here = &self.hosts[host];
         let Some(machine) = &here.machine else { return };
+        let term = machine.step().and(machine.record()).map(|record| record.term);
         let active = machine.step() == Some(&Step::Active) && here.has_key();
         let publish = !here.publishing
             && machine.session().is_some_and(|session| {
@@ -130,6 +133,10 @@ impl World<'_> {
                     || here.published.as_ref().map(|(state, session)| (*state, session))
                         != Some(now)
             });
+        if let Some(term) = term {
+            self.hosts[host].term = (term, life);
+        }
+        let here = &self.hosts[host];
         if active != here.active {
             self.hosts[host].active = active;
             if active {

@@ -115,7 +115,7 @@ pub fn trace(seed: u64, options: &Options) -> (Option<(u64, String)>, Vec<String
 enum Item {
     Boot { host: usize },
     Tick { host: usize, life: u64, number: u64 },
-    Tell { host: usize, life: u64, event: Event },
+    Tell { host: usize, life: u64, event: Box<Event> },
     PublishAgain { host: usize, life: u64 },
     Arrive { host: usize, request: Rc<Request>, answer_to: Option<(usize, u64)> },
     Reply { slot: usize, number: u64, reply: Reply },
@@ -255,7 +255,7 @@ impl<'a> World<'a> {
         match item {
             Item::Boot { host } => self.boot(host),
             Item::Tick { host, life, number } => self.tick(host, life, number),
-            Item::Tell { host, life, event } => self.tell(host, life, event),
+            Item::Tell { host, life, event } => self.tell(host, life, *event),
             Item::PublishAgain { host, life } => self.publish_again(host, life),
             Item::Arrive { host, request, answer_to } => self.arrive(host, request, answer_to),
             Item::Reply { slot, number, reply } => self.replied(slot, number, reply),

@@ -13,8 +13,8 @@ const STATUS_LIMIT: u64 = SECOND;
 const REPORT_GRACE: u64 = 50 * MS;
 /// A neard that was cut off from the chain fetches so fast what it missed.
 const CATCH_UP: u64 = 20 * MS;
-/// With more missing than this it says that it is syncing.
-const SYNCED: u64 = 3;
+/// How often a neard that is to sign looks whether it has caught up.
+const LOOKS_AGAIN: u64 = 100 * MS;
 
 /// The home is made ready for a start.
 pub struct Preparing {
@@ -410,15 +410,20 @@ impl World<'_> {
             _ => newest,
         };
         let head = head.max(neard.first_head);
-        let syncing = newest > head + SYNCED || now < here.out_of_sync_until;
+        let syncing = newest > head || now < here.out_of_sync_until;
         (head, syncing)
     }
 
     pub(super) fn signs_first(&mut self, host: usize, number: u64) {
-        if let Some(neard) = self.neard(host, number).filter(|neard| neard.keyed && !neard.dead) {
-            neard.signs = true;
-            let head = self.head(host).0;
-            self.signs_from(host, number, head);
+        let (head, syncing) = self.head(host);
+        let Some(neard) = self.neard(host, number).filter(|neard| neard.keyed && !neard.dead)
+        else {
+            return;
+        };
+        if syncing {
+            return self.queue.push(self.now + LOOKS_AGAIN, Item::SignsFirst { host, number });
         }
+        neard.signs = true;
+        self.signs_from(host, number, head);
     }
 }
