@@ -162,7 +162,7 @@ impl Store {
                 self.entries.remove(key);
             }
         }
-        self.entries.append(&mut part.entries);
+        self.entries.extend(part.entries);
         self.changed = part.changed;
     }
 

@@ -8,6 +8,10 @@ use std::time::Instant;
 use clap::Parser;
 use kneard_proof::sim::{self, Fault, Options, Stats, Violation};
 
+/// Half of the work is to make and drop small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the election of a few kneards for hours of virtual time per seed, with faults, and checks
 /// that no two neards ever have the key, that nothing is signed twice, and that somebody signs.
 #[derive(Parser)]

@@ -169,6 +169,8 @@ struct World<'a> {
     stats: Stats,
     violation: Option<(u64, String)>,
     trace: Option<Vec<String>>,
+    /// What the timeline said of the entry last.
+    last_entry: String,
 }
 
 impl<'a> World<'a> {
@@ -199,6 +201,7 @@ impl<'a> World<'a> {
             stats: Stats::default(),
             violation: None,
             trace: traced.then(Vec::new),
+            last_entry: String::new(),
             setup,
             random,
         };
@@ -246,6 +249,7 @@ impl<'a> World<'a> {
     fn apply(&mut self, op: Op) -> Answer {
         let (answer, changed) = self.cluster.apply(self.now, op);
         if changed {
+            self.say_entry();
             self.wake_waiters(false);
         }
         answer

@@ -1,6 +1,6 @@
 //! The timeline, in words. Nothing of it is made unless it is asked for.
 
-use kneard::election::{Event, Outcome};
+use kneard::election::{Content, Entry, Event, Outcome, RecordState, Seen};
 
 use super::{SECOND, World};
 
@@ -55,6 +55,43 @@ impl World<'_> {
             Event::Stop => "is asked to stop".to_owned(),
         };
         self.say(host, || text);
+    }
+
+    /// The election's entry, unless all that is new is a beat.
+    pub(super) fn say_entry(&mut self) {
+        if self.trace.is_none() {
+            return;
+        }
+        let text = match &*self.cluster.newest().seen {
+            Seen::Missing => "there is no entry".to_owned(),
+            Seen::Entry(Entry { session, content, .. }) => {
+                let lock = match session {
+                    Some(id) => format!("locked by {}", short(id.as_str())),
+                    None => "not locked".to_owned(),
+                };
+                match content {
+                    Content::Unreadable => format!("the entry is unreadable, {lock}"),
+                    Content::Record(record) => {
+                        let head = match (record.head_is_bound, record.state) {
+                            (true, _) => format!(", head at most {}", record.head),
+                            (false, RecordState::Active) => String::new(),
+                            (false, _) => format!(", head {}", record.head),
+                        };
+                        let state = format!("{:?}", record.state).to_lowercase();
+                        format!(
+                            "the record is {state}, term {}, of {} ({}){head}, {lock}",
+                            record.term,
+                            record.holder,
+                            record.instance.0,
+                        )
+                    }
+                }
+            }
+        };
+        if self.last_entry != text {
+            self.say_consul(|| text.clone());
+            self.last_entry = text;
+        }
     }
 
     pub(super) fn describe(&mut self) {
