@@ -8,6 +8,7 @@ mod action;
 mod event;
 mod lease;
 mod machine;
+mod mutant;
 mod neard;
 mod record;
 mod session;
@@ -23,6 +24,10 @@ pub use action::{Action, ExitReason, Notice, Role, Transition, Write};
 pub use event::{Entry, Event, NeardStatus, Outcome, Refusal, Seen, SignKey};
 pub use lease::{Lease, MAX_DRIFT_PER_MILLE, with_drift};
 pub use machine::{Machine, State};
+#[cfg(not(feature = "mutants"))]
+use mutant::Mutant;
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
 pub use record::{Content, InstanceId, Mark, Record, RecordState};
 pub use session::SessionId;
 pub use settings::{Settings, SettingsError};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lease::done_at;
-use super::{Content, Entry, Record, RecordState, Seen, SessionId, Time};
+use super::{Content, Entry, Mutant, Record, RecordState, Seen, SessionId, Settings, Time};
 
 /// The newest sight of the key. Only the newest: a record that comes back after another one was
 /// seen (a restored snapshot) counts as first seen when it came back.
@@ -23,8 +23,8 @@ impl View {
 
     /// Takes in a new sight. The first sight of a record stays, whatever its ModifyIndex and lock
     /// did since: when Consul frees a lock it writes the entry, but not the record.
-    pub fn observe(&mut self, now: Time, seen: Seen) {
-        if is_same(&self.seen, &seen) {
+    pub fn observe(&mut self, now: Time, seen: Seen, settings: &Settings) {
+        if is_same(&self.seen, &seen, settings) {
             self.seen = seen;
         } else {
             *self = View::new(now, seen);
@@ -128,10 +128,20 @@ fn record(seen: &Seen) -> Option<&Record> {
 }
 
 /// Whether both are sights of one write, or of no entry.
-fn is_same(one: &Seen, other: &Seen) -> bool {
+fn is_same(one: &Seen, other: &Seen, settings: &Settings) -> bool {
     match (one, other) {
         (Seen::Missing, Seen::Missing) => true,
         (Seen::Entry(one), Seen::Entry(other)) => match (&one.content, &other.content) {
+            (Content::Record(one), Content::Record(other))
+                if settings.has(Mutant::MarkByBeatOnly) =>
+            {
+                one.beat == other.beat
+            }
+            (Content::Record(_), Content::Record(_))
+                if settings.has(Mutant::FirstSightByIndex) && one.index != other.index =>
+            {
+                false
+            }
             (Content::Record(one), Content::Record(other)) => one.mark() == other.mark(),
             // Records may have come and gone between two unreadable values.
             (Content::Unreadable, Content::Unreadable) => one.index == other.index,

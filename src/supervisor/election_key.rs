@@ -129,3 +129,21 @@ pub fn longest_lease(entries: &[KvEntry]) -> Option<Duration> {
         .map(|report| Duration::from_millis(report.lease_ms))
         .max()
 }
+
+/// The transaction of a write whose translation is wrong on purpose, if the settings say so.
+#[cfg(feature = "mutants")]
+pub fn broken_operations(key: &str, write: Write, settings: &Settings) -> Vec<TxnOp> {
+    use crate::election::Mutant;
+    let unchecked = settings.has(match write {
+        Write::Acquire { .. } => Mutant::AcquireUnchecked,
+        Write::Steal { .. } => Mutant::StealUnchecked,
+        Write::Beat { .. } => Mutant::BeatUnchecked,
+        Write::Release { .. } => return operations(key, write),
+    });
+    let mut operations = operations(key, write);
+    operations.retain(|op| {
+        let checks = matches!(op, TxnOp::CheckIndex { .. } | TxnOp::CheckNotExists { .. });
+        !(unchecked && checks)
+    });
+    operations
+}
