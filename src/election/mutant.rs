@@ -24,7 +24,7 @@ pub enum Mutant {
     MissingIsFree,
     UnseenHolderForgotten,
     PendingGrantsOwnLease,
-    FirstSightByIndex,
+    FirstSightByMark,
     MarkByBeatOnly,
     ReleaseBeforeReaped,
     ReleasedTooEarly,
@@ -52,7 +52,7 @@ impl Mutant {
         Mutant::MissingIsFree,
         Mutant::UnseenHolderForgotten,
         Mutant::PendingGrantsOwnLease,
-        Mutant::FirstSightByIndex,
+        Mutant::FirstSightByMark,
         Mutant::MarkByBeatOnly,
         Mutant::ReleaseBeforeReaped,
         Mutant::ReleasedTooEarly,
@@ -83,7 +83,7 @@ impl Mutant {
             Mutant::PendingGrantsOwnLease => {
                 "a pending record grants its writer's lease, not the longer one before it"
             }
-            Mutant::FirstSightByIndex => "a new ModifyIndex counts as a new record",
+            Mutant::FirstSightByMark => "a record that was written again counts as seen before",
             Mutant::MarkByBeatOnly => "records are told apart by their beat alone",
             Mutant::ReleaseBeforeReaped => "the lock is given back while neard is still stopping",
             Mutant::ReleasedTooEarly => {
