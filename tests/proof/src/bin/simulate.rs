@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
+use kneard::election::Mutant;
 use kneard_proof::sim::{self, Fault, Options, Stats, Violation};
 
 /// Half of the work is to make and drop small things.
@@ -28,6 +29,9 @@ struct Args {
     /// How many hosts; by default 2 to 5, as the seed says.
     #[arg(long)]
     hosts: Option<usize>,
+    /// Break a rule of the protocol: something must be found then.
+    #[arg(long)]
+    mutant: Option<Mutant>,
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Print what happens, in words. For one seed.
@@ -50,7 +54,7 @@ struct Work {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let options = Options { hosts: args.hosts, hours: args.hours };
+    let options = Options { hosts: args.hosts, hours: args.hours, mutant: args.mutant };
     if args.trace {
         return trace(args.from, &options);
     }

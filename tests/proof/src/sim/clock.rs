@@ -31,6 +31,11 @@ impl Clock {
         }
     }
 
+    /// A wall clock would be set back so.
+    pub fn set_back(&mut self, by: u64) {
+        self.start = self.start.saturating_sub(by);
+    }
+
     /// What it shows.
     pub fn read(self, now: u64) -> Time {
         let passed = now.saturating_sub(self.since);

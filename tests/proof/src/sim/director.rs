@@ -1,7 +1,7 @@
 //! The schedule: calm hours, single faults with a promise about each, storms; and after each of
 //! them time to recover.
 
-use kneard::election::{State, Step};
+use kneard::election::{Mutant, State, Step};
 
 use super::faults::Fault;
 use super::setup::{Intensity, nanos};
@@ -15,7 +15,7 @@ pub enum Phase {
     /// Nothing is wrong: whoever signs goes on.
     Calm,
     /// A fault that nobody should notice.
-    Unnoticed { fault: Fault },
+    Unnoticed,
     /// A fault that ends the holder's tenure: another process signs by the end.
     Takeover { fault: Fault, since: u64, done: bool },
     Storm,
@@ -36,7 +36,7 @@ impl Director {
 
     /// The key may not move.
     pub fn is_calm(&self) -> bool {
-        matches!(self.phase, Phase::Calm | Phase::Unnoticed { .. })
+        matches!(self.phase, Phase::Calm | Phase::Unnoticed)
     }
 }
 
@@ -94,7 +94,7 @@ impl World<'_> {
                 }
                 self.go_wrong();
             }
-            Phase::Unnoticed { .. } => self.recover(),
+            Phase::Unnoticed => self.recover(),
             Phase::Takeover { fault, done, since } => {
                 if !done {
                     let length = (self.now - since) / MS;
@@ -157,6 +157,11 @@ impl World<'_> {
         if self.random.one_in(30) {
             self.cluster.back_up();
         }
+        if self.has(Mutant::WallClock)
+            && let Some(clock) = &mut self.hosts[host].clock
+        {
+            clock.set_back(self.random.below(5 * SECOND));
+        }
         self.director.restored_in_storm |= fault == Fault::Restore;
         self.befall(fault, host, until);
         let next = self.now + self.random.below(2 * pace);
@@ -200,7 +205,7 @@ impl World<'_> {
         let until = self.now + noticed + promotion + 10 * SECOND;
         match fault {
             Fault::LeaderChange if setup.shortest_lease() >= 7 * SECOND => {
-                self.enter(Phase::Unnoticed { fault }, 15 * SECOND);
+                self.enter(Phase::Unnoticed, 15 * SECOND);
                 self.stats.faults[fault as usize] += 1;
                 let length = self.random.within(2_000, 4_400) * MS;
                 self.say_world(|| format!("FAULT: no leader of Consul for {} ms", length / MS));
@@ -208,12 +213,12 @@ impl World<'_> {
                 self.lose_leader(self.now + length);
             }
             Fault::AgentRefuses | Fault::AgentHangs if setup.addresses > 1 => {
-                self.enter(Phase::Unnoticed { fault }, 45 * SECOND);
+                self.enter(Phase::Unnoticed, 45 * SECOND);
                 let until = self.now + self.random.within(1, 40) * SECOND;
                 self.befall(fault, holder, until);
             }
             Fault::Garbage | Fault::OldRecord | Fault::StaleReads | Fault::ChainHalts => {
-                self.enter(Phase::Unnoticed { fault }, 30 * SECOND);
+                self.enter(Phase::Unnoticed, 30 * SECOND);
                 let until = self.now + 10 * SECOND;
                 let host = self.some_host();
                 self.befall(fault, host, until);

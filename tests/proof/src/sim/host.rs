@@ -179,7 +179,11 @@ impl World<'_> {
             Action::RenewSession(id) => self.ask(host, asker(0), Request::RenewSession(id)),
             Action::DestroySession(id) => self.ask(host, asker(0), Request::DestroySession(id)),
             Action::Commit { id, write } => {
-                let operations = election_key::operations(&self.cluster.election, write);
+                let key = &self.cluster.election;
+                let operations = match self.options.mutant {
+                    None => election_key::operations(key, write),
+                    Some(_) => election_key::broken_operations(key, write, self.setup.of(host)),
+                };
                 self.ask(host, asker(id), Request::Commit(operations));
             }
             Action::ReadKey { id } => self.ask(host, asker(id), Request::Read),

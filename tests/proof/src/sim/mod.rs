@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 use kneard::consul::SessionId;
 use kneard::consul::model::{Answer, Op};
-use kneard::election::{Event, Seen};
+use kneard::election::{Event, Mutant, Seen};
 
 use chain::Chain;
 use check::Signed;
@@ -52,11 +52,13 @@ pub struct Options {
     /// As many as the seed says, if not given.
     pub hosts: Option<usize>,
     pub hours: f64,
+    /// A rule of the protocol that is broken on purpose.
+    pub mutant: Option<Mutant>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { hosts: None, hours: 1.0 }
+        Options { hosts: None, hours: 1.0, mutant: None }
     }
 }
 
@@ -80,10 +82,12 @@ impl std::fmt::Display for Violation {
         }
         writeln!(f, "seed {}, {} ms: {}", self.seed, self.at_ms, self.what)?;
         let hosts = self.options.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
+        let mutant = self.options.mutant;
+        let mutant = mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
         write!(
             f,
             "replay: cargo run --release -p kneard-proof --bin simulate -- --from {} --seeds 1 \
-             --hours {}{hosts} --trace",
+             --hours {}{hosts}{mutant} --trace",
             self.seed, self.options.hours
         )
     }
@@ -239,6 +243,10 @@ impl<'a> World<'a> {
         self.stats.nanos = self.now;
         self.stats.events = self.events;
         self.stats.hash = mix(self.hash ^ self.random.next());
+    }
+
+    fn has(&self, mutant: Mutant) -> bool {
+        self.options.mutant == Some(mutant)
     }
 
     fn hash(&mut self, value: u64) {

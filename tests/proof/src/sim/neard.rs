@@ -1,6 +1,6 @@
 //! neard under its guard: start, stop, the guard's deadline, `/status`, its head.
 
-use kneard::election::{Event, InstanceId, NeardStatus, Role, SessionId, SignKey, Time};
+use kneard::election::{Event, InstanceId, Mutant, NeardStatus, Role, SessionId, SignKey, Time};
 
 use super::host::Host;
 use super::{Item, MS, SECOND, World};
@@ -276,6 +276,9 @@ impl World<'_> {
         session: Option<SessionId>,
     ) {
         let now = self.now;
+        if self.hosts[host].neard.is_some() && self.has(Mutant::CrashReleaseWithoutProof) {
+            self.release_starts(host, instance.clone(), session.clone());
+        }
         let Some(neard) = &mut self.hosts[host].neard else { return };
         neard.orphan = Some((instance, session));
         neard.kneard_gone = true;

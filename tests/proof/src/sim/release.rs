@@ -1,7 +1,7 @@
 //! `kneard release`, which a guard becomes after its kneard's death.
 
 use kneard::consul::Error;
-use kneard::election::{InstanceId, Outcome, Seen, SessionId};
+use kneard::election::{InstanceId, Mutant, Outcome, RecordState, Seen, SessionId};
 use kneard::supervisor::election_key;
 
 use super::network::{Asker, Reply, Request};
@@ -52,7 +52,10 @@ impl World<'_> {
                 let (session, instance) = (&release.session, &release.instance);
                 match election_key::release_after_crash(Seen::clone(&seen), session, instance) {
                     Err(_) => true,
-                    Ok(write) => {
+                    Ok(mut write) => {
+                        if self.options.mutant == Some(Mutant::CrashReleasesPending) {
+                            write.record_mut().state = RecordState::Released;
+                        }
                         let operations = election_key::operations(&self.cluster.election, write);
                         let asker = Asker::Release { number };
                         return self.ask(host, asker, Request::Commit(operations));

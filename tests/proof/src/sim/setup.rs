@@ -63,6 +63,7 @@ impl Setup {
             settings.lease = Duration::from_nanos(lease);
             settings.kill_margin = Duration::from_nanos(margin);
             settings.status_interval = Duration::from_nanos(status_interval);
+            settings.mutant = options.mutant;
             settings.check().expect("a seed's settings can work");
             settings
         });
