@@ -43,6 +43,8 @@ impl World<'_> {
         self.stats.tenures += 1;
         self.key_ended = Some(self.now);
         if let Some(head) = signed {
+            let from = self.hosts[host].neard.as_ref().map_or(head, |neard| neard.signs_from);
+            self.signed_blocks += head.saturating_sub(from);
             let before = self.signed.map_or(0, |signed| signed.head);
             let (term, life) = self.hosts[host].term;
             self.signed = Some(Signed { host, neard, head: head.max(before), term, life });

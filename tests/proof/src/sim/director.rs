@@ -67,6 +67,7 @@ impl World<'_> {
             + 2 * (setup.start.1 + setup.sync)
             + 2 * setup.lease_wait()
             + setup.promotion()
+            + if setup.of(0).doppelganger_check { 25 * SECOND } else { 0 }
     }
 
     pub(super) fn phase_ends(&mut self, number: u64) {
@@ -192,6 +193,8 @@ impl World<'_> {
             Fault::FreezeGuard => 3 * SECOND + 3 * reap,
             Fault::FreezeNeard => 4 * (status + SECOND) + 2 * reap,
             Fault::Stop => stop + 2 * reap,
+            // The node that an operator chose may not stand by: then it is the others' turn.
+            Fault::Switchover => stop + 2 * reap + 3 * SECOND,
             Fault::OutOfSync => 30 * SECOND + 2 * status + stop + 2 * reap,
             Fault::KillBoth
             | Fault::PowerOff
@@ -287,7 +290,7 @@ impl World<'_> {
 }
 
 /// Single faults, with how likely each is.
-const SINGLE: [Fault; 24] = [
+const SINGLE: [Fault; 26] = [
     Fault::KillNeard,
     Fault::KillNeard,
     Fault::KillKneard,
@@ -312,9 +315,11 @@ const SINGLE: [Fault; 24] = [
     Fault::AgentHangs,
     Fault::Garbage,
     Fault::Restore,
+    Fault::Switchover,
+    Fault::Switchover,
 ];
 
-const STORM: [Fault; 49] = [
+const STORM: [Fault; 52] = [
     Fault::KillKneard,
     Fault::KillKneard,
     Fault::KillKneard,
@@ -364,4 +369,7 @@ const STORM: [Fault; 49] = [
     Fault::OldRecord,
     Fault::Restore,
     Fault::ChainHalts,
+    Fault::ConfigBroken,
+    Fault::Switchover,
+    Fault::Switchover,
 ];

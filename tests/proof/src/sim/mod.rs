@@ -20,6 +20,7 @@ mod random;
 mod release;
 mod setup;
 mod stats;
+mod swap;
 mod trace;
 mod watch;
 
@@ -138,6 +139,12 @@ enum Item {
     NeardEnds { host: usize, number: u64 },
     Reaped { host: usize, number: u64 },
     Status { host: usize, life: u64, number: u64, id: u64 },
+    Duties { host: usize, life: u64 },
+    SwapArmed { host: usize, life: u64, number: u64 },
+    KeyMoved { host: usize, life: u64, number: u64, insert: bool },
+    Hangup { host: usize, number: u64 },
+    ReloadRead { host: usize, number: u64 },
+    ReloadApplied { host: usize, number: u64, key: bool },
     SignsFirst { host: usize, number: u64 },
     Release { host: usize, number: u64 },
     PhaseEnds { number: u64 },
@@ -162,6 +169,9 @@ struct World<'a> {
     calls_made: u64,
     neards: u64,
     releases: u64,
+    swaps: u64,
+    /// What the account has signed, but for the neard that signs now.
+    signed_blocks: u64,
     events: u64,
     /// Who signed last, and when the last neard with the key ended.
     signed: Option<Signed>,
@@ -195,6 +205,8 @@ impl<'a> World<'a> {
             calls_made: 0,
             neards: 0,
             releases: 0,
+            swaps: 0,
+            signed_blocks: 0,
             events: 0,
             signed: None,
             key_ended: None,
@@ -220,6 +232,7 @@ impl<'a> World<'a> {
             // Some time has passed since the machine was made.
             self.hosts[host].disk_head = self.chain.height(0);
             self.hosts[host].down_after_stop = 2 * SECOND;
+            self.hosts[host].cannot_swap = self.random.one_in(12);
             let at = self.random.below(5 * SECOND);
             self.queue.push(at, Item::Boot { host });
         }
@@ -288,6 +301,14 @@ impl<'a> World<'a> {
             Item::NeardEnds { host, number } => self.neard_ends(host, number),
             Item::Reaped { host, number } => self.reaped(host, number),
             Item::Status { host, life, number, id } => self.status(host, life, number, id),
+            Item::Duties { host, life } => self.tell_duties(host, life),
+            Item::SwapArmed { host, life, number } => self.swap_armed(host, life, number),
+            Item::KeyMoved { host, life, number, insert } => {
+                self.key_moved(host, life, number, insert);
+            }
+            Item::Hangup { host, number } => self.hangup(host, number),
+            Item::ReloadRead { host, number } => self.reload_read(host, number),
+            Item::ReloadApplied { host, number, key } => self.reload_applied(host, number, key),
             Item::SignsFirst { host, number } => self.signs_first(host, number),
             Item::Release { host, number } => self.release(host, number),
             Item::PhaseEnds { number } => self.phase_ends(number),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kneard::election::{InstanceId, Settings, with_drift};
+use kneard::election::{InstanceId, Promotion, Settings, with_drift};
 
 use super::random::Random;
 use super::{MS, Options, SECOND};
@@ -53,6 +53,9 @@ impl Setup {
         let lease = lease.max(4 * margin + SECOND);
         let several_leases = random.one_in(8);
         let same_names = random.one_in(12);
+        let promotion =
+            if random.one_in(2) { Promotion::HotSwap } else { Promotion::Restart };
+        let doppelganger_check = random.one_in(2);
         let status_interval = random.pick(&[1, 3, 5, 5]) * SECOND;
         let settings = (0..hosts).map(|host| {
             let name = if same_names { 0 } else { host };
@@ -63,6 +66,8 @@ impl Setup {
             settings.lease = Duration::from_nanos(lease);
             settings.kill_margin = Duration::from_nanos(margin);
             settings.status_interval = Duration::from_nanos(status_interval);
+            settings.promotion = promotion;
+            settings.doppelganger_check = doppelganger_check;
             settings.mutant = options.mutant;
             settings.check().expect("a seed's settings can work");
             settings
@@ -118,6 +123,10 @@ impl Setup {
         nanos(self.settings[0].status_interval)
     }
 
+    pub fn swaps(&self) -> bool {
+        self.settings[0].promotion == Promotion::HotSwap
+    }
+
     /// From seeing that the predecessor is done until neard has confirmed the key: the claim, the
     /// head, the stop of the standby's neard, its start, its answer; with a conflict of claims.
     pub fn promotion(&self) -> u64 {
@@ -129,6 +138,7 @@ impl Setup {
             + 12 * self.delay
             + 4 * self.follower_lag
             + SECOND
+            + if self.swaps() { 2 * SECOND } else { 0 }
     }
 }
 
