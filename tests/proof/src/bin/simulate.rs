@@ -137,12 +137,14 @@ fn report(stats: &Stats, seconds: f64) {
         println!("  {:>9}  {}", stats.faults[fault as usize], fault.words());
     }
     println!("{} neards with the key, {} terms that became active", stats.tenures, stats.terms);
-    println!("ms from a single fault until the successor has confirmed the key, neard's start included:");
+    println!("{} times a key was out for a moment while Consul elected a leader", stats.suspended);
+    println!("ms from a single fault until the successor has confirmed the key:");
     println!("  {:>9} {:>8} {:>8} {:>8} {:>8}", "count", "50 %", "90 %", "99 %", "100 %");
     let mut takeovers = stats.takeovers.clone();
-    takeovers.sort_by_key(|(fault, _)| *fault);
-    for (fault, times) in &takeovers {
-        line(times, fault.words());
+    takeovers.sort_by_key(|((fault, swaps), _)| (*swaps, *fault));
+    for ((fault, swaps), times) in &takeovers {
+        let mode = if *swaps { "hot swap" } else { "restart, neard's start included" };
+        line(times, &format!("{}; {mode}", fault.words()));
     }
     println!("ms without a signer, whatever the cause:");
     line(&stats.gaps, "");

@@ -27,11 +27,14 @@ pub struct Director {
     pub number: u64,
     pub until: u64,
     restored_in_storm: bool,
+    /// While Consul elects a leader this host may take the key out of neard for a moment, before
+    /// the lease ends.
+    pub may_suspend: Option<usize>,
 }
 
 impl Director {
     pub fn new() -> Self {
-        Director { phase: Phase::Recovery, number: 0, until: 0, restored_in_storm: false }
+        Director { phase: Phase::Recovery, number: 0, until: 0, restored_in_storm: false, may_suspend: None }
     }
 
     /// The key may not move.
@@ -81,13 +84,15 @@ impl World<'_> {
                     return self.violate(what);
                 }
                 let most = match self.setup.intensity {
-                    Intensity::Quiet => u64::MAX / 2,
+                    Intensity::Quiet => 1_000_000,
                     Intensity::Single => 15 * 60,
                     Intensity::Mixed => 20 * 60,
                     Intensity::Storms => 3 * 60,
                 };
                 let length = self.random.below(most) * self.random.below(1_000) / 1_000;
-                self.enter(Phase::Calm, (5 + length).saturating_mul(SECOND));
+                let quiet = self.setup.intensity == Intensity::Quiet;
+                let length = if quiet { most } else { 5 + length };
+                self.enter(Phase::Calm, length * SECOND);
             }
             Phase::Calm => {
                 if self.random.one_in(3) {
@@ -110,6 +115,7 @@ impl World<'_> {
 
     /// Everything works again from now on.
     pub(super) fn recover(&mut self) {
+        self.director.may_suspend = None;
         self.gentle = false;
         for host in 0..self.hosts.len() {
             let here = &mut self.hosts[host];
@@ -213,6 +219,7 @@ impl World<'_> {
                 let length = self.random.within(2_000, 4_400) * MS;
                 self.say_world(|| format!("FAULT: no leader of Consul for {} ms", length / MS));
                 self.gentle = true;
+                self.director.may_suspend = Some(holder).filter(|_| self.setup.swaps());
                 self.lose_leader(self.now + length);
             }
             Fault::AgentRefuses | Fault::AgentHangs if setup.addresses > 1 => {
@@ -280,7 +287,8 @@ impl World<'_> {
         {
             *done = true;
             let (length, fault) = (now - *since, *fault);
-            self.stats.took_over(fault, length);
+            let swaps = self.setup.swaps();
+            self.stats.took_over(fault, swaps, length);
         }
         if let Some(ended) = self.key_ended.take() {
             self.stats.gaps.add((now - ended) / MS);
