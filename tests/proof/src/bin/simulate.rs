@@ -29,6 +29,9 @@ struct Args {
     /// How many hosts; by default 2 to 5, as the seed says.
     #[arg(long)]
     hosts: Option<usize>,
+    /// Let nothing go wrong.
+    #[arg(long)]
+    quiet: bool,
     /// Break a rule of the protocol: something must be found then.
     #[arg(long)]
     mutant: Option<Mutant>,
@@ -54,7 +57,7 @@ struct Work {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let options = Options { hosts: args.hosts, hours: args.hours, mutant: args.mutant };
+    let options = Options { hosts: args.hosts, hours: args.hours, quiet: args.quiet, mutant: args.mutant };
     if args.trace {
         return trace(args.from, &options);
     }
@@ -104,7 +107,7 @@ fn turn(work: &Work) {
             }
         }
         let seeds = done.0.seeds;
-        if seeds.is_multiple_of(5_000) && seeds > 0 {
+        if seeds.is_multiple_of(1_000) && seeds > 0 {
             let seconds = work.started.elapsed().as_secs_f64();
             println!("{seeds} seeds, {seconds:.0} s, {} violations", done.1.len());
         }

@@ -30,11 +30,13 @@ pub struct Director {
     /// While Consul elects a leader this host may take the key out of neard for a moment, before
     /// the lease ends.
     pub may_suspend: Option<usize>,
+    /// What follows on a moment with a slow network.
+    next: Option<Fault>,
 }
 
 impl Director {
     pub fn new() -> Self {
-        Director { phase: Phase::Recovery, number: 0, until: 0, restored_in_storm: false, may_suspend: None }
+        Director { phase: Phase::Recovery, number: 0, until: 0, restored_in_storm: false, may_suspend: None, next: None }
     }
 
     /// The key may not move.
@@ -109,7 +111,10 @@ impl World<'_> {
                 }
                 self.recover();
             }
-            Phase::Storm => self.recover(),
+            Phase::Storm => match self.director.next.take() {
+                Some(fault) => self.single_fault(fault),
+                None => self.recover(),
+            },
         }
     }
 
@@ -136,7 +141,24 @@ impl World<'_> {
             Intensity::Mixed => self.random.one_in(2),
             Intensity::Storms => !self.random.one_in(5),
         };
-        if storm { self.start_storm() } else { self.single_fault() }
+        if storm {
+            return self.start_storm();
+        }
+        let fault = self.random.pick(&SINGLE);
+        if SILENT.contains(&fault) && self.random.one_in(2) && self.signer().is_some() {
+            return self.slow_first(fault);
+        }
+        self.single_fault(fault);
+    }
+
+    /// The holder's last answers before it falls silent are late ones.
+    fn slow_first(&mut self, fault: Fault) {
+        let length = 1_500 * MS;
+        if let Some((holder, _)) = self.signer() {
+            self.hosts[holder].link.slow_until = self.now + length;
+        }
+        self.enter(Phase::Storm, length);
+        self.director.next = Some(fault);
     }
 
     fn start_storm(&mut self) {
@@ -183,7 +205,7 @@ impl World<'_> {
     }
 
     /// One fault in calm times, and the promise that is made for it.
-    fn single_fault(&mut self) {
+    fn single_fault(&mut self, fault: Fault) {
         let Some((holder, _)) = self.signer() else { return self.recover() };
         let setup = &self.setup;
         let (promotion, delay) = (setup.promotion(), setup.delay);
@@ -191,7 +213,6 @@ impl World<'_> {
         let lease = setup.lease_wait() + setup.lease_wait() / 100;
         let status = setup.status_interval();
         let (stop, reap) = (setup.stop.max(nanos(setup.of(holder).stop_timeout)), setup.reap);
-        let fault = self.random.pick(&SINGLE);
         // Until a standby may know that the holder is done.
         let noticed = match fault {
             Fault::KillNeard | Fault::KillGuard => reap,
@@ -296,6 +317,15 @@ impl World<'_> {
         self.say(host, || "neard has confirmed the key".to_owned());
     }
 }
+
+/// After these nobody hears of the holder any more.
+const SILENT: [Fault; 5] = [
+    Fault::KillBoth,
+    Fault::PowerOff,
+    Fault::FreezeKneard,
+    Fault::CutConsul,
+    Fault::CutAll,
+];
 
 /// Single faults, with how likely each is.
 const SINGLE: [Fault; 26] = [

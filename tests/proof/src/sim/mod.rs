@@ -53,13 +53,15 @@ pub struct Options {
     /// As many as the seed says, if not given.
     pub hosts: Option<usize>,
     pub hours: f64,
+    /// Nothing goes wrong.
+    pub quiet: bool,
     /// A rule of the protocol that is broken on purpose.
     pub mutant: Option<Mutant>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { hosts: None, hours: 1.0, mutant: None }
+        Options { hosts: None, hours: 1.0, quiet: false, mutant: None }
     }
 }
 
@@ -83,12 +85,13 @@ impl std::fmt::Display for Violation {
         }
         writeln!(f, "seed {}, {} ms: {}", self.seed, self.at_ms, self.what)?;
         let hosts = self.options.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
+        let quiet = if self.options.quiet { " --quiet" } else { "" };
         let mutant = self.options.mutant;
         let mutant = mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
         write!(
             f,
             "replay: cargo run --release -p kneard-proof --bin simulate -- --from {} --seeds 1 \
-             --hours {}{hosts}{mutant} --trace",
+             --hours {}{hosts}{quiet}{mutant} --trace",
             self.seed, self.options.hours
         )
     }

@@ -103,8 +103,8 @@ impl World<'_> {
         assert!(here.neard.is_none() && here.preparing.is_none(), "two starts of neard at once");
         here.preparing = Some(Preparing { number, role, deadline, cancelled: false });
         let slow = self.now < here.slow_disk_until;
-        let length = if slow { self.random.below(3 * SECOND) } else { 50 * MS };
-        let at = self.now + self.random.within(2 * MS, length.max(2 * MS));
+        let most = if slow { 3 * SECOND } else { self.setup.disk(50 * MS) };
+        let at = self.now + MS + self.random.below(most);
         let life = here.life;
         self.queue.push(at, Item::Prepared { host, life, number });
     }
@@ -221,7 +221,8 @@ impl World<'_> {
             return self.guard_waits(host);
         }
         // The kernel wakes it late; then it reads first what kneard has sent meanwhile.
-        let late = self.random.below(self.setup.kill_late - self.setup.reap);
+        let most = self.setup.kill_late - self.setup.reap;
+        let late = if self.setup.sharp { most } else { self.random.below(most) };
         self.queue.push(now + late, Item::GuardKills { host, number });
     }
 
@@ -331,7 +332,7 @@ impl World<'_> {
         }
         // The guard is what hands SIGTERM on.
         let Some(neard) = &here.neard else { return };
-        let hangs = self.random.one_in(20);
+        let hangs = self.random.one_in(20) && !self.setup.sharp;
         let length = if hangs { 60 * SECOND } else { self.random.below(self.setup.stop) };
         let number = neard.number;
         let at = self.now.max(neard.guard_frozen_until).max(neard.frozen.1) + length;

@@ -58,7 +58,7 @@ impl World<'_> {
 
     fn move_key(&mut self, host: usize, life: u64, number: u64, insert: bool) {
         let slow = self.now < self.hosts[host].slow_disk_until;
-        let length = if slow { 3 * SECOND } else { 20 * MS };
+        let length = if slow { 3 * SECOND } else { self.setup.disk(20 * MS) };
         let at = self.now + MS / 2 + self.random.below(length);
         self.hosts[host].swap = Some(Swap { number, arming: false });
         self.queue.push(at, Item::KeyMoved { host, life, number, insert });
@@ -117,7 +117,7 @@ impl World<'_> {
             let here = &self.hosts[host];
             (here.key_in_home, now < here.config_broken_until)
         };
-        let length = if self.random.one_in(4) { SLOWEST } else { 25 * MS };
+        let length = if self.random.one_in(4) { SLOWEST } else { self.setup.disk(25 * MS) };
         let length = self.random.below(length);
         let Some(neard) = self.neard(host, number).filter(|neard| !neard.dead && !broken) else {
             return;
