@@ -45,11 +45,11 @@ pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
     loop {
         let why = match client.read(&key, Consistency::Consistent, LIMIT).await {
             Ok(read) => {
-                let mut write = match release_after_crash(seen(read.entry), &session, &file.instance)
-                {
-                    Ok(write) => write,
-                    Err(nothing) => return Ok(nothing.to_owned()),
-                };
+                let mut write =
+                    match release_after_crash(seen(read.entry), &session, &file.instance) {
+                        Ok(write) => write,
+                        Err(nothing) => return Ok(nothing.to_owned()),
+                    };
                 let record = write.record_mut();
                 record.since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
                 let state = record.state;

@@ -40,9 +40,10 @@ impl Machine {
         let write = match tenure.step {
             Step::Releasing => {
                 // A dead neard's last block is not known, only how far it can have come.
-                let bound = self.neard.synced_head.map_or(u64::MAX, |(asked, head)| {
-                    bound_on_head(self.now.since(asked), head)
-                });
+                let bound = self
+                    .neard
+                    .synced_head
+                    .map_or(u64::MAX, |(asked, head)| bound_on_head(self.now.since(asked), head));
                 let bound = (!self.settings.has(Mutant::HeadNotBounded)).then_some(bound);
                 let early = self.settings.has(Mutant::ReleasedTooEarly);
                 let now = if early { self.now.max(tenure.safe_at) } else { self.now };

@@ -14,7 +14,8 @@ fn stop() -> Event {
 #[test]
 fn a_neard_that_is_catching_up_bounds_nothing_by_its_head() {
     let mut node = Node::starting_with_key();
-    let behind = NeardStatus { syncing: true, head: HEAD - 50, key: SignKey::Ours, made_up_to: None };
+    let behind =
+        NeardStatus { syncing: true, head: HEAD - 50, key: SignKey::Ours, made_up_to: None };
     let actions = node.status(200, Ok(behind));
     let active = Node::write_of(&actions).record();
     assert_eq!((active.state, active.head_is_bound), (RecordState::Active, true));

@@ -57,7 +57,8 @@ struct Work {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let options = Options { hosts: args.hosts, hours: args.hours, quiet: args.quiet, mutant: args.mutant };
+    let options =
+        Options { hosts: args.hosts, hours: args.hours, quiet: args.quiet, mutant: args.mutant };
     if args.trace {
         return trace(args.from, &options);
     }
@@ -75,7 +76,8 @@ fn main() -> ExitCode {
         }
     });
     let seconds = work.started.elapsed().as_secs_f64();
-    let (stats, mut violations) = work.done.into_inner().unwrap_or_else(|broken| broken.into_inner());
+    let (stats, mut violations) =
+        work.done.into_inner().unwrap_or_else(|broken| broken.into_inner());
     report(&stats, seconds);
     println!("violations: {}", violations.len());
     violations.sort_by_key(|violation| violation.seed);

@@ -108,7 +108,8 @@ impl World<'_> {
     /// The value of a past term's record, for an operator to write by mistake.
     fn remember_record(&mut self, term: u64) {
         let known = self.old_records.last().is_some_and(|(last, _)| *last >= term);
-        if !known && self.old_records.len() < 8
+        if !known
+            && self.old_records.len() < 8
             && let Some(entry) = self.cluster.entry()
         {
             self.old_records.push((term, entry.value.clone()));

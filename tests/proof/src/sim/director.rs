@@ -17,7 +17,11 @@ pub enum Phase {
     /// A fault that nobody should notice.
     Unnoticed,
     /// A fault that ends the holder's tenure: another process signs by the end.
-    Takeover { fault: Fault, since: u64, done: bool },
+    Takeover {
+        fault: Fault,
+        since: u64,
+        done: bool,
+    },
     Storm,
 }
 
@@ -36,7 +40,14 @@ pub struct Director {
 
 impl Director {
     pub fn new() -> Self {
-        Director { phase: Phase::Recovery, number: 0, until: 0, restored_in_storm: false, may_suspend: None, next: None }
+        Director {
+            phase: Phase::Recovery,
+            number: 0,
+            until: 0,
+            restored_in_storm: false,
+            may_suspend: None,
+            next: None,
+        }
     }
 
     /// The key may not move.
@@ -112,7 +123,7 @@ impl World<'_> {
                 self.recover();
             }
             Phase::Storm => match self.director.next.take() {
-                Some(fault) => self.single_fault(fault),
+                Some(fault) => self.single_fault(fault, 3 * SECOND),
                 None => self.recover(),
             },
         }
@@ -148,7 +159,7 @@ impl World<'_> {
         if SILENT.contains(&fault) && self.random.one_in(2) && self.signer().is_some() {
             return self.slow_first(fault);
         }
-        self.single_fault(fault);
+        self.single_fault(fault, 0);
     }
 
     /// The holder's last answers before it falls silent are late ones.
@@ -204,8 +215,9 @@ impl World<'_> {
         if self.random.one_in(2) { keyed.unwrap_or(any) } else { any }
     }
 
-    /// One fault in calm times, and the promise that is made for it.
-    fn single_fault(&mut self, fault: Fault) {
+    /// One fault in calm times, and the promise that is made for it. A beat of the holder may still
+    /// be under way for so `long`.
+    fn single_fault(&mut self, fault: Fault, long: u64) {
         let Some((holder, _)) = self.signer() else { return self.recover() };
         let setup = &self.setup;
         let (promotion, delay) = (setup.promotion(), setup.delay);
@@ -227,7 +239,7 @@ impl World<'_> {
             | Fault::PowerOff
             | Fault::FreezeKneard
             | Fault::CutConsul
-            | Fault::CutAll => lease,
+            | Fault::CutAll => lease + long,
             // The lock's delay, and one beat until the holder knows.
             Fault::EndSession | Fault::DeleteEntry => 2 * beat + lease + SECOND,
             _ => 0,
@@ -297,7 +309,8 @@ impl World<'_> {
     pub(super) fn signer(&self) -> Option<(usize, u64)> {
         self.hosts.iter().enumerate().find_map(|(number, host)| {
             let active = host.machine.as_ref()?.step() == Some(&Step::Active);
-            (active && host.has_key()).then(|| (number, host.neard.as_ref().map_or(0, |n| n.number)))
+            (active && host.has_key())
+                .then(|| (number, host.neard.as_ref().map_or(0, |n| n.number)))
         })
     }
 
@@ -319,13 +332,8 @@ impl World<'_> {
 }
 
 /// After these nobody hears of the holder any more.
-const SILENT: [Fault; 5] = [
-    Fault::KillBoth,
-    Fault::PowerOff,
-    Fault::FreezeKneard,
-    Fault::CutConsul,
-    Fault::CutAll,
-];
+const SILENT: [Fault; 5] =
+    [Fault::KillBoth, Fault::PowerOff, Fault::FreezeKneard, Fault::CutConsul, Fault::CutAll];
 
 /// Single faults, with how likely each is.
 const SINGLE: [Fault; 26] = [

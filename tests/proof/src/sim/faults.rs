@@ -224,7 +224,7 @@ impl World<'_> {
             Fault::Restore => {
                 let now = self.now;
                 if self.cluster.restore(now) {
-                        self.restored_until = now + self.setup.lease_wait() + 5 * SECOND;
+                    self.restored_until = now + self.setup.lease_wait() + 5 * SECOND;
                     self.wake_waiters(true);
                 }
             }
@@ -232,8 +232,7 @@ impl World<'_> {
             Fault::ConfigBroken => self.hosts[host].config_broken_until = until,
             Fault::Switchover => {
                 let target = self.random.below(2 * self.hosts.len() as u64) as usize;
-                let to = (target < self.hosts.len())
-                    .then(|| self.setup.of(target).node_id.clone());
+                let to = (target < self.hosts.len()).then(|| self.setup.of(target).node_id.clone());
                 let life = self.hosts[host].life;
                 self.tell(host, life, kneard::election::Event::Switchover { to });
             }
@@ -416,5 +415,4 @@ impl World<'_> {
         let at = may.max(self.cluster.leaderless_until) + self.random.below(must - may);
         self.queue.push(at, Item::SessionTimer { id });
     }
-
 }

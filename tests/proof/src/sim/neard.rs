@@ -1,6 +1,8 @@
 //! neard under its guard: start, stop, the guard's deadline, `/status`, its head.
 
-use kneard::election::{Duties, Event, InstanceId, Mutant, NeardStatus, Role, SessionId, SignKey, Time};
+use kneard::election::{
+    Duties, Event, InstanceId, Mutant, NeardStatus, Role, SessionId, SignKey, Time,
+};
 
 use super::host::Host;
 use super::{Item, MS, SECOND, World};
@@ -296,12 +298,7 @@ impl World<'_> {
     }
 
     /// kneard is dead: the guard kills neard and will then release the lock.
-    pub(super) fn orphan(
-        &mut self,
-        host: usize,
-        instance: InstanceId,
-        session: Option<SessionId>,
-    ) {
+    pub(super) fn orphan(&mut self, host: usize, instance: InstanceId, session: Option<SessionId>) {
         let now = self.now;
         if self.hosts[host].neard.is_some() && self.has(Mutant::CrashReleaseWithoutProof) {
             self.release_starts(host, instance.clone(), session.clone());

@@ -24,7 +24,11 @@ pub enum Request {
     Read,
     ReadLeases,
     /// A node's own entry.
-    Publish { key: String, value: Vec<u8>, session: SessionId },
+    Publish {
+        key: String,
+        value: Vec<u8>,
+        session: SessionId,
+    },
 }
 
 impl Request {
@@ -391,7 +395,10 @@ impl World<'_> {
                     Ok(_) => return None,
                     Err(error) => Err(error),
                 };
-                Event::Written { id, outcome: election_key::outcome(&self.cluster.election, result) }
+                Event::Written {
+                    id,
+                    outcome: election_key::outcome(&self.cluster.election, result),
+                }
             }
             Request::Read => Event::Read {
                 id,

@@ -56,8 +56,7 @@ impl Setup {
         let lease = lease.max(4 * margin + SECOND);
         let several_leases = random.one_in(8);
         let same_names = random.one_in(12);
-        let promotion =
-            if random.one_in(2) { Promotion::HotSwap } else { Promotion::Restart };
+        let promotion = if random.one_in(2) { Promotion::HotSwap } else { Promotion::Restart };
         let doppelganger_check = random.one_in(2);
         let status_interval = random.pick(&[1, 3, 5, 5]) * SECOND;
         let settings = (0..hosts).map(|host| {

@@ -84,9 +84,7 @@ impl World<'_> {
                         let state = format!("{:?}", record.state).to_lowercase();
                         format!(
                             "the record is {state}, term {}, of {} ({}){head}, {lock}",
-                            record.term,
-                            record.holder,
-                            record.instance.0,
+                            record.term, record.holder, record.instance.0,
                         )
                     }
                 }
