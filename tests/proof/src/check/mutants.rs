@@ -26,7 +26,7 @@ pub fn hunting_ground(mutant: Mutant) -> Config {
         Mutant::MissingIsFree => held(4, &[Delete, Cut]),
         Mutant::UnseenHolderForgotten => cold(8, &[Freeze, Delete]),
         Mutant::PendingGrantsOwnLease => {
-            let config = held(7, &[Cut, Session, Crash]).without_lock_delay();
+            let config = held(6, &[Cut, Session, Neard]).without_lock_delay();
             Config { leases: vec![LEASE * 2, LEASE], ..config }
         }
         Mutant::FirstSightByIndex => held(5, &[Crash, Session]).without_lock_delay(),
