@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Record, SessionId, State, Time};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "few of them exist at a time, and none for long")]
 pub enum Action {
     StartNeard(Role),
     /// SIGTERM.
@@ -15,8 +16,22 @@ pub enum Action {
     AskStatus {
         id: u64,
     },
+    /// Ask neard what the account has signed. One question at a time.
+    AskDuties,
     /// The guard kills neard at this instant unless it is moved.
     ArmGuard(Time),
+    /// neard has no key any more: the guard lets it run.
+    DisarmGuard,
+    /// Arm the guard until `kill_at` and, once it has confirmed that, have neard load the key: into
+    /// its home, then SIGHUP. From now on neard may sign.
+    LoadKey {
+        kill_at: Time,
+    },
+    /// Take the key out of neard's home, then SIGHUP. neard signs on until it says that it has
+    /// none.
+    UnloadKey,
+    /// SIGHUP again: the one before may be lost.
+    ReloadNeard,
     CreateSession,
     RenewSession(SessionId),
     DestroySession(SessionId),

@@ -15,6 +15,11 @@ pub enum Event {
     /// The process is dead and reaped: it certainly holds no key. Told once per start, and never
     /// on suspicion: the lock is given away on the strength of it.
     NeardExited(String),
+    /// What [`super::Action::LoadKey`] asks for cannot be done, and neard was certainly not told to
+    /// load the key.
+    KeyNotLoaded(String),
+    /// The key could not be taken out of neard's home, or neard not be told.
+    KeyNotUnloaded(String),
     /// The guard does not answer; it may not kill in time.
     GuardSilent,
     /// The answer to [`super::Action::AskStatus`].
@@ -22,6 +27,8 @@ pub enum Event {
         id: u64,
         result: Result<NeardStatus, String>,
     },
+    /// The answer to [`super::Action::AskDuties`]; `None`: the account does not validate.
+    Duties(Result<Option<Duties>, String>),
     SessionCreated(Result<SessionId, String>),
     /// `Ok(false)`: Consul does not know the session any more.
     SessionRenewed(Result<bool, String>),
@@ -39,6 +46,10 @@ pub enum Event {
     },
     /// The answer to [`super::Action::ReadLeases`]: the longest lease that any node publishes.
     Leases(Result<Option<Duration>, String>),
+    /// An operator wants another node to validate: this one, or whichever comes first.
+    Switchover {
+        to: Option<String>,
+    },
     /// SIGTERM or SIGINT. A second one does not wait for neard.
     Stop,
 }
@@ -49,6 +60,19 @@ pub struct NeardStatus {
     pub syncing: bool,
     pub head: u64,
     pub key: SignKey,
+    /// No block above this height was made, as neard says once it has given the key up: the block
+    /// that it made last may be above its head for a moment.
+    pub made_up_to: Option<u64>,
+}
+
+/// What the account has signed in the present epoch, as the chain counts it (nearcore RPC
+/// `validators`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Duties {
+    /// Height at which the epoch began.
+    pub epoch: u64,
+    /// Blocks, chunks and endorsements.
+    pub signed: u64,
 }
 
 /// Which validator key neard says that it signs with.
@@ -61,6 +85,7 @@ pub enum SignKey {
 
 /// The election key as read from Consul.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "a missing entry is the exception")]
 pub enum Seen {
     Missing,
     Entry(Entry),

@@ -3,10 +3,12 @@
 mod candidate;
 mod holder;
 mod supervise;
+mod swap;
 
 use std::fmt;
 use std::time::Duration;
 
+use super::doppelganger::{Doppelganger, Finding};
 use super::neard::Neard;
 use super::session::Session;
 use super::tenure::{HeadRule, Tenure};
@@ -88,12 +90,15 @@ pub struct Machine {
     next_id: u64,
     highest_term: u64,
     past: Past,
+    doppelganger: Doppelganger,
     /// A candidate asks nothing of Consul before this.
     retry_at: Time,
     asking_leases: bool,
     watching: bool,
     /// When the guard kills a neard that has the key.
     armed: Option<Time>,
+    /// neard has loaded or unloaded the key whenever it was to, so far.
+    swap_works: bool,
     stopping: bool,
     /// What the exit at the end of stopping will say.
     exit_reason: ExitReason,
@@ -147,10 +152,12 @@ impl Machine {
             next_id: 0,
             highest_term: 0,
             past: Past::new(settings.lease, now),
+            doppelganger: Doppelganger::new(settings.doppelganger_check),
             retry_at: now,
             asking_leases: false,
             watching: false,
             armed: None,
+            swap_works: true,
             stopping: false,
             exit_reason: ExitReason::Stopped,
             exited: false,
@@ -196,7 +203,7 @@ impl Machine {
             State::Shutdown
         } else if self.tenure.as_ref().is_some_and(Tenure::is_promoted) {
             // Until neard is started with the key this is the standby that it was.
-            if self.neard.keyed { State::Validating } else { State::Voting }
+            if self.neard.keyed() { State::Validating } else { State::Voting }
         } else if !self.neard.is_up() {
             State::Startup
         } else if !self.neard.in_sync() {
@@ -249,7 +256,12 @@ impl Machine {
 
     /// A neard process with the key may be alive.
     pub fn may_sign(&self) -> bool {
-        self.neard.keyed
+        self.neard.keyed()
+    }
+
+    /// Something that kneard does not manage signs with the key.
+    pub fn signs_elsewhere(&self) -> bool {
+        self.doppelganger.is_found()
     }
 
     /// Numbers the request under way 1 and forgets how many there were before it, for a model
@@ -266,8 +278,11 @@ impl Machine {
         match event {
             Event::Tick | Event::NeardStarted => {}
             Event::NeardNotStarted(why) | Event::NeardExited(why) => self.neard_exited(&why, out),
+            Event::KeyNotLoaded(why) => self.key_not_loaded(&why, out),
+            Event::KeyNotUnloaded(why) => self.swap_failed(&why, out),
             Event::GuardSilent => self.guard_silent(out),
             Event::Status { id, result } => self.status(id, result, out),
+            Event::Duties(result) => self.duties(result, out),
             Event::SessionCreated(result) => self.session_created(result, out),
             Event::SessionRenewed(result) => self.session_renewed(result, out),
             Event::Watched(seen) => self.watched(seen),
@@ -282,6 +297,7 @@ impl Machine {
                     self.written(request, outcome, out);
                 }
             }
+            Event::Switchover { to } => self.switch_over(to, out),
             Event::Stop => self.stop(out),
         }
     }
@@ -290,8 +306,10 @@ impl Machine {
         self.enforce_lease(out);
         self.drive_stop(out);
         self.drive_neard(out);
+        self.drive_swap(out);
         self.drive_holder(out);
         self.drive_candidate(out);
+        self.drive_question(out);
         self.drive_session(out);
         self.drive_watch(out);
         self.drive_exit(out);

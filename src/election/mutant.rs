@@ -24,9 +24,10 @@ pub enum Mutant {
     MissingIsFree,
     UnseenHolderForgotten,
     PendingGrantsOwnLease,
-    FirstSightByIndex,
+    FirstSightByMark,
     MarkByBeatOnly,
     ReleaseBeforeReaped,
+    DisarmBeforeGone,
     ReleasedTooEarly,
     HeadNotWaitedFor,
     HeadNotBounded,
@@ -41,7 +42,7 @@ pub enum Mutant {
 
 #[cfg(feature = "mutants")]
 impl Mutant {
-    pub const ALL: [Mutant; 22] = [
+    pub const ALL: [Mutant; 23] = [
         Mutant::LeaseFromAnswer,
         Mutant::UnknownIsCommitted,
         Mutant::NoKillMargin,
@@ -52,9 +53,10 @@ impl Mutant {
         Mutant::MissingIsFree,
         Mutant::UnseenHolderForgotten,
         Mutant::PendingGrantsOwnLease,
-        Mutant::FirstSightByIndex,
+        Mutant::FirstSightByMark,
         Mutant::MarkByBeatOnly,
         Mutant::ReleaseBeforeReaped,
+        Mutant::DisarmBeforeGone,
         Mutant::ReleasedTooEarly,
         Mutant::HeadNotWaitedFor,
         Mutant::HeadNotBounded,
@@ -83,9 +85,12 @@ impl Mutant {
             Mutant::PendingGrantsOwnLease => {
                 "a pending record grants its writer's lease, not the longer one before it"
             }
-            Mutant::FirstSightByIndex => "a new ModifyIndex counts as a new record",
+            Mutant::FirstSightByMark => "a record that was written again counts as seen before",
             Mutant::MarkByBeatOnly => "records are told apart by their beat alone",
             Mutant::ReleaseBeforeReaped => "the lock is given back while neard is still stopping",
+            Mutant::DisarmBeforeGone => {
+                "the guard is disarmed when neard is told to unload the key, not when it has"
+            }
             Mutant::ReleasedTooEarly => {
                 "a holder that never had the key says \"released\" while its predecessor may sign"
             }

@@ -21,8 +21,10 @@ impl View {
         View { seen, first_seen: now, longest_lease: None }
     }
 
-    /// Takes in a new sight. The first sight of a record stays, whatever its ModifyIndex and lock
-    /// did since: when Consul frees a lock it writes the entry, but not the record.
+    /// Takes in a new sight. The first sight of a record stays for as long as nobody writes the
+    /// entry. A record that comes back under another ModifyIndex may hide others that this node has
+    /// missed: an operator has written it again. So the wait begins anew even when all that has
+    /// happened is that Consul freed the lock; its lock delay then takes as long.
     pub fn observe(&mut self, now: Time, seen: Seen, settings: &Settings) {
         if is_same(&self.seen, &seen, settings) {
             self.seen = seen;
@@ -137,12 +139,10 @@ fn is_same(one: &Seen, other: &Seen, settings: &Settings) -> bool {
             {
                 one.beat == other.beat
             }
-            (Content::Record(_), Content::Record(_))
-                if settings.has(Mutant::FirstSightByIndex) && one.index != other.index =>
-            {
-                false
+            (Content::Record(a), Content::Record(b)) => {
+                let written_again = one.index != other.index;
+                a.mark() == b.mark() && (!written_again || settings.has(Mutant::FirstSightByMark))
             }
-            (Content::Record(one), Content::Record(other)) => one.mark() == other.mark(),
             // Records may have come and gone between two unreadable values.
             (Content::Unreadable, Content::Unreadable) => one.index == other.index,
             _ => false,

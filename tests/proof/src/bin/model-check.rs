@@ -1,7 +1,6 @@
 //! Explores a small world of kneards exhaustively, and says what it found.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use kneard::election::Mutant;
@@ -22,6 +21,9 @@ struct Arguments {
     /// The shortest trace, for more memory.
     #[arg(long)]
     shortest: bool,
+    /// neard is given the key while it runs, not by a restart.
+    #[arg(long)]
+    hot_swap: bool,
     /// Ticks to explore, instead of the world's own.
     #[arg(long)]
     horizon: Option<u32>,
@@ -31,9 +33,9 @@ struct Arguments {
     /// Only these kinds of faults.
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<Kind>,
-    /// Seconds after which to stop.
+    /// Stop after so many states.
     #[arg(long)]
-    time_limit: Option<u64>,
+    max_states: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -50,11 +52,14 @@ fn main() -> ExitCode {
     if !arguments.kinds.is_empty() {
         config.kinds = arguments.kinds;
     }
+    if arguments.hot_swap {
+        config = config.hot_swap();
+    }
     let search = Search {
         threads: arguments.threads,
         breadth_first: arguments.shortest,
         stop_at_failure: config.mutant.is_some(),
-        time_limit: arguments.time_limit.map(Duration::from_secs),
+        max_states: arguments.max_states,
     };
     let report = check::check(&config, search);
     print!("{report}");

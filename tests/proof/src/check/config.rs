@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kneard::election::{InstanceId, Mutant, Settings};
+use kneard::election::{InstanceId, Mutant, Promotion, Settings};
 
 /// One step of the model's time by a slow host's clock. A fast host's clock shows 1 % more.
 pub const TICK: Duration = Duration::from_millis(1_000);
@@ -32,19 +32,21 @@ pub enum Kind {
     Delete,
     /// Consul has no leader for a while.
     Leader,
-    /// SIGTERM to kneard.
+    /// SIGTERM to kneard, or a switchover.
     Stop,
-    /// neard dies by itself.
+    /// neard dies by itself, or takes its time to reload the key.
     Neard,
     /// A host is one block behind.
     Lag,
+    /// An operator writes the last record but one again.
+    Damage,
     /// The wall clock is stepped back; only the mutant that runs by it notices.
     Clock,
 }
 
 impl Kind {
     /// All but the last, which needs a mutant.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Net,
         Kind::Cut,
         Kind::Freeze,
@@ -55,6 +57,7 @@ impl Kind {
         Kind::Stop,
         Kind::Neard,
         Kind::Lag,
+        Kind::Damage,
     ];
 }
 
@@ -83,6 +86,7 @@ pub struct Config {
     pub kinds: Vec<Kind>,
     /// Each host's lease.
     pub leases: Vec<Duration>,
+    pub promotion: Promotion,
     pub mutant: Option<Mutant>,
     /// Whether Consul has lock delays. Nothing may depend on them.
     pub lock_delay: bool,
@@ -103,6 +107,7 @@ impl Config {
             faults,
             kinds: Kind::ALL.to_vec(),
             leases: vec![LEASE; nodes],
+            promotion: Promotion::Restart,
             mutant: None,
             lock_delay: true,
             prompt: false,
@@ -122,6 +127,13 @@ impl Config {
     pub fn without_lock_delay(mut self) -> Self {
         self.lock_delay = false;
         self.prompt = true;
+        self
+    }
+
+    /// neard is given the key while it runs.
+    #[must_use]
+    pub fn hot_swap(mut self) -> Self {
+        self.promotion = Promotion::HotSwap;
         self
     }
 
@@ -148,6 +160,7 @@ impl Config {
         settings.lease = self.leases[host];
         settings.kill_margin = KILL_MARGIN;
         settings.propagation_delay = Duration::from_millis(400);
+        settings.promotion = self.promotion;
         settings.mutant = self.mutant;
         settings
     }
@@ -157,8 +170,9 @@ impl Config {
         let kinds: Vec<String> =
             self.kinds.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
         format!(
-            "{} nodes, {:?} start, {} ticks of {} ms, lease {} ms, {} lock delay, up to {} faults of: {}",
+            "{} nodes, {:?}, {:?} start, {} ticks of {} ms, lease {} ms, {} lock delay, up to {} faults of: {}",
             self.nodes,
+            self.promotion,
             self.start,
             self.horizon,
             TICK.as_millis(),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kneard::consul::model::{Answer, Op};
 use kneard::consul::{KvEntry, SessionId};
-use kneard::election::{Content, Event, Mutant, Outcome, RecordState, Refusal, Write};
-use kneard::supervisor::election_key::{broken_operations, outcome, seen};
+use kneard::election::{Event, Mutant, Outcome, RecordState, Refusal, Write};
+use kneard::supervisor::election_key::{broken_operations, outcome, release_after_crash, seen};
 
 use super::config::Config;
 use super::world::{Consul, World, happened};
@@ -77,16 +77,11 @@ impl World {
     /// What `kneard release` does for a dead kneard whose neard is proven dead.
     pub fn release_for_the_dead(&mut self, config: &Config, host: usize) {
         let Some((instance, session)) = self.host(host).left_behind.take() else { return };
-        let (_, Some(entry)) = self.key_owned() else { return };
-        let Content::Record(record) = Content::parse(&entry.value) else { return };
-        if entry.session.as_ref() != Some(&session) || record.instance != instance {
-            return;
-        }
-        let mut record = record.after_crash("kneard died, neard was killed");
+        let now = seen(self.key_owned().1);
+        let Ok(mut write) = release_after_crash(now, &session, &instance) else { return };
         if config.mutant == Some(Mutant::CrashReleasesPending) {
-            record.state = RecordState::Released;
+            write.record_mut().state = RecordState::Released;
         }
-        let write = Write::Release { index: entry.modify_index, session, record };
         if let Outcome::Committed(_) = self.commit(config, host, &write) {
             self.happened |= happened::CRASH_RELEASED;
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use kneard::consul::model::{Answer, Op};
 use kneard::election::{
-    Action, Event, Machine, NeardStatus, Record, Role, Seen, SessionId, SignKey, Step, Write,
+    Action, Event, Machine, NeardStatus, Role, Seen, SessionId, SignKey, Step, Write,
 };
 use kneard::supervisor::election_key::session_request;
 
@@ -54,14 +54,14 @@ impl World {
     /// Keeps since when the host has known the record that it knows.
     fn note_sight(&mut self, host: usize, event: &Event) {
         let (Event::Watched(seen) | Event::Read { result: Ok(seen), .. }) = event else { return };
-        let mark = match seen {
-            Seen::Entry(entry) => entry.content.record().map(Record::mark),
+        let index = match seen {
+            Seen::Entry(entry) => Some(entry.index),
             Seen::Missing => None,
         };
         let tick = self.tick;
         let here = self.host(host);
-        if here.first_sight.as_ref().map(|(mark, _)| mark) != mark.as_ref() {
-            here.first_sight = mark.map(|mark| (mark, tick));
+        if here.first_sight.map(|(index, _)| index) != index {
+            here.first_sight = index.map(|index| (index, tick));
         }
     }
 
@@ -74,6 +74,31 @@ impl World {
             Action::AskStatus { id } => {
                 events.push_back(Event::Status { id, result: self.status(host) });
             }
+            Action::LoadKey { kill_at } => {
+                if let Some(neard) = &mut self.host(host).neard {
+                    neard.kill_at = Some(kill_at);
+                    neard.key_at_home = true;
+                    neard.reloads = true;
+                }
+            }
+            Action::UnloadKey => {
+                if let Some(neard) = &mut self.host(host).neard {
+                    neard.key_at_home = false;
+                    neard.reloads = true;
+                }
+            }
+            Action::ReloadNeard => {
+                if let Some(neard) = &mut self.host(host).neard {
+                    neard.reloads = true;
+                }
+            }
+            Action::DisarmGuard => {
+                if let Some(neard) = &mut self.host(host).neard {
+                    neard.kill_at = None;
+                }
+            }
+            // A check of its own, which these settings leave out.
+            Action::AskDuties => events.push_back(Event::Duties(Ok(None))),
             Action::ArmGuard(at) => {
                 if let Some(neard) = &mut self.host(host).neard {
                     neard.kill_at = Some(at);
@@ -153,7 +178,15 @@ impl World {
         let started = self.tick;
         let here = self.host(host);
         assert!(here.neard.is_none(), "a second neard on one host");
-        here.neard = Some(Neard { keyed, kill_at, dying: Dying::No, started });
+        here.neard = Some(Neard {
+            keyed,
+            key_at_home: keyed,
+            reloads: false,
+            reloads_slowly: false,
+            kill_at,
+            dying: Dying::No,
+            started,
+        });
     }
 
     pub fn kill(&mut self, host: usize, how: Dying) {
@@ -185,6 +218,7 @@ impl World {
                 syncing: !neard.keyed && neard.started == self.tick,
                 head: self.head(host),
                 key: if neard.keyed { SignKey::Ours } else { SignKey::None },
+                made_up_to: Some(self.head(host)),
             }),
             _ => Err("no answer".to_owned()),
         }
@@ -230,6 +264,12 @@ impl World {
                 let at = kill_at.since(start).as_secs_f64();
                 format!("{name} starts neard WITH THE KEY, the guard is to kill it at {at:.2} s")
             }
+            Action::LoadKey { kill_at } => {
+                let at = kill_at.since(start).as_secs_f64();
+                format!("{name} GIVES NEARD THE KEY, the guard is to kill it at {at:.2} s")
+            }
+            Action::UnloadKey => format!("{name} tells neard to unload the key"),
+            Action::DisarmGuard => format!("{name} disarms its guard"),
             Action::TerminateNeard => format!("{name} sends SIGTERM to neard"),
             Action::KillNeard => format!("{name} kills neard"),
             Action::ArmGuard(at) => {

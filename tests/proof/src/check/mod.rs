@@ -11,5 +11,5 @@ mod world;
 
 pub use config::{Config, Kind, Start};
 pub use model::Election;
-pub use mutants::hunting_ground;
-pub use report::{Report, Search, check, named, narrate};
+pub use mutants::{hunt, hunting_ground};
+pub use report::{CI, Report, Search, check, named, narrate};

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use kneard::consul::model::Op;
-use kneard::election::{Event, Machine, Mutant, Outcome};
+use kneard::consul::model::{Condition, Op};
+use kneard::election::{Content, Event, Machine, Mutant, Outcome, Promotion, RecordState, Step};
 use kneard::supervisor::election_key::seen;
 
 use super::config::{Config, KILL_MARGIN, Kind, host_name};
@@ -42,6 +42,8 @@ pub enum Move {
     GuardKills(usize),
     /// The guard of a dead kneard runs `kneard release`.
     GuardReleases(usize),
+    /// neard applies what it was told to reload.
+    Reload(usize),
     Restart(usize),
     Thaw(usize),
     Heal(usize),
@@ -62,7 +64,10 @@ pub enum Move {
     DeleteKey,
     LoseLeader,
     Stop(usize),
+    SwitchOver(usize),
     NeardCrashes(usize),
+    ReloadSlowly(usize),
+    WriteBack,
     Lag(usize),
     StepClock(usize),
 }
@@ -81,6 +86,7 @@ impl Move {
             | Move::HearOfDeath(host)
             | Move::GuardKills(host)
             | Move::GuardReleases(host)
+            | Move::Reload(host)
             | Move::Restart(host)
             | Move::Thaw(host)
             | Move::Heal(host)
@@ -99,8 +105,9 @@ impl Move {
             Move::EndSession(_) => Kind::Session,
             Move::DeleteKey => Kind::Delete,
             Move::LoseLeader => Kind::Leader,
-            Move::Stop(_) => Kind::Stop,
-            Move::NeardCrashes(_) => Kind::Neard,
+            Move::Stop(_) | Move::SwitchOver(_) => Kind::Stop,
+            Move::NeardCrashes(_) | Move::ReloadSlowly(_) => Kind::Neard,
+            Move::WriteBack => Kind::Damage,
             Move::Lag(_) => Kind::Lag,
             Move::StepClock(_) => Kind::Clock,
             _ => return None,
@@ -149,6 +156,9 @@ impl World {
             ) {
                 out.push(Move::NeardDies(number));
             }
+            if host.neard.as_ref().is_some_and(|neard| neard.reloads && !neard.reloads_slowly) {
+                out.push(Move::Reload(number));
+            }
             if host.frozen {
                 continue;
             }
@@ -186,6 +196,9 @@ impl World {
                 };
                 if fresh {
                     out.push(Move::NeardDies(number));
+                }
+                if neard.reloads && neard.reloads_slowly {
+                    out.push(Move::Reload(number));
                 }
                 let due = neard.kill_at.is_some_and(|at| at <= self.clock(number));
                 if due && !fresh {
@@ -267,9 +280,16 @@ impl World {
             }
             if may(Kind::Stop) && runs && !host.frozen {
                 out.push(Move::Stop(number));
+                if self.step(number) == Some(&Step::Active) {
+                    out.push(Move::SwitchOver(number));
+                }
             }
             if may(Kind::Neard) && host.neard.is_some() {
                 out.push(Move::NeardCrashes(number));
+                let swaps = config.promotion == Promotion::HotSwap;
+                if swaps && host.neard.as_ref().is_some_and(|neard| !neard.reloads_slowly) {
+                    out.push(Move::ReloadSlowly(number));
+                }
             }
             if may(Kind::Lag) && !host.lags && !host.behind {
                 out.push(Move::Lag(number));
@@ -284,6 +304,9 @@ impl World {
         }
         if may(Kind::Delete) && self.key().1.is_some() {
             out.push(Move::DeleteKey);
+        }
+        if may(Kind::Damage) && self.write_back().is_some() {
+            out.push(Move::WriteBack);
         }
         if may(Kind::Leader) && self.consul.has_leader {
             out.push(Move::LoseLeader);
@@ -322,6 +345,12 @@ impl World {
                 self.tell(config, host, Event::NeardExited("it ended".to_owned()));
             }
             Move::GuardReleases(host) => self.release_for_the_dead(config, host),
+            Move::Reload(host) => {
+                if let Some(neard) = &mut self.host(host).neard {
+                    neard.reloads = false;
+                    neard.keyed = neard.key_at_home;
+                }
+            }
             Move::Restart(host) => self.boot(config, host),
             Move::Thaw(host) => self.host(host).frozen = false,
             Move::Heal(host) => self.host(host).cut = Cut::No,
@@ -374,11 +403,34 @@ impl World {
             }
             Move::LoseLeader => Arc::make_mut(&mut self.consul).has_leader = false,
             Move::Stop(host) => self.tell(config, host, Event::Stop),
+            Move::SwitchOver(host) => self.tell(config, host, Event::Switchover { to: None }),
+            Move::ReloadSlowly(host) => {
+                if let Some(neard) = &mut self.host(host).neard {
+                    neard.reloads_slowly = true;
+                }
+            }
+            Move::WriteBack => {
+                if let Some(value) = self.write_back() {
+                    let (key, condition) = (KEY.to_owned(), Condition::Always);
+                    self.consul_apply(Op::Put { key, value, flags: 0, condition });
+                }
+            }
             Move::Lag(host) => self.host(host).lags = true,
             Move::StepClock(host) => self.host(host).stepped_back += 2,
         }
         self.forget_dead_copies(config);
         self.look();
+    }
+
+    /// What the key held before its last change, if that can be written again. Not a record that
+    /// says "released": whoever writes that by hand says that nobody signs.
+    fn write_back(&self) -> Option<Vec<u8>> {
+        let entry = self.key().1?;
+        let (_, older) = self.consul.older.as_ref()?;
+        let older = older.as_ref().filter(|older| older.value != entry.value)?;
+        let content = Content::parse(&older.value);
+        let released = content.record().is_some_and(|record| record.state == RecordState::Released);
+        (!released).then(|| older.value.clone())
     }
 
     fn pass_time(&mut self, config: &Config) {
@@ -498,6 +550,12 @@ impl World {
             Move::GuardReleases(host) => {
                 format!("{}'s guard gives the dead kneard's lock back", name(host))
             }
+            Move::Reload(host) => match &self.hosts[host].neard {
+                Some(neard) if neard.key_at_home => {
+                    format!("{}'s neard has loaded the key", name(host))
+                }
+                _ => format!("{}'s neard has unloaded the key", name(host)),
+            },
             Move::Restart(host) => format!("{}'s kneard starts again", name(host)),
             Move::Thaw(host) => format!("{}'s kneard is continued", name(host)),
             Move::Heal(host) => format!("{} reaches Consul again", name(host)),
@@ -541,7 +599,14 @@ impl World {
             Move::DeleteKey => "FAULT: an operator deletes the election key".to_owned(),
             Move::LoseLeader => "FAULT: Consul loses its leader".to_owned(),
             Move::Stop(host) => format!("FAULT: {}'s kneard is told to stop", name(host)),
+            Move::SwitchOver(host) => {
+                format!("FAULT: an operator asks for a switchover away from {}", name(host))
+            }
             Move::NeardCrashes(host) => format!("FAULT: {}'s neard dies", name(host)),
+            Move::ReloadSlowly(host) => {
+                format!("FAULT: {}'s neard reloads slowly, if at all", name(host))
+            }
+            Move::WriteBack => "FAULT: an operator writes the record before this again".to_owned(),
             Move::Lag(host) => format!("FAULT: {} will get the next block late", name(host)),
             Move::StepClock(host) => {
                 format!("FAULT: {}'s wall clock is stepped back by two seconds", name(host))

@@ -19,7 +19,7 @@ impl World {
             Move::Thaw(_) => 2,
             Move::CatchUp(_) => 3,
             Move::HearOfDeath(_) => 4,
-            Move::NeardDies(_) => 5,
+            Move::NeardDies(_) | Move::Reload(_) => 5,
             Move::GuardReleases(_) => 6,
             Move::LateArrives(_) => 7,
             Move::Arrive(_) => 8,
@@ -52,18 +52,20 @@ impl World {
     }
 
     /// Whether each standby that is ready takes over in time once everyone else is dead: at the
-    /// latest when it has known the record for a lease, and a moment more.
+    /// latest when it has known the record for a lease, and a moment more. Ready is who knows the
+    /// record that is there: an older answer may come after a newer one, which costs a lease.
     pub fn takes_over_in_time(&self, config: &Config) -> bool {
         (0..self.hosts.len()).all(|host| self.standby_takes_over(config, host))
     }
 
     fn standby_takes_over(&self, config: &Config, host: usize) -> bool {
         let here = &self.hosts[host];
-        let (Some(machine), Some((_, since))) = (&here.machine, &here.first_sight) else {
+        let (Some(machine), Some((index, since))) = (&here.machine, here.first_sight) else {
             return true;
         };
         let knows_all = here.watching
             && here.shown == Some(self.key().0)
+            && index == self.key().0
             && here.held_sight.is_none()
             && here.request.is_none();
         let ready = machine.state() == State::Voting

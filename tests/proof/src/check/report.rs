@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use kneard::election::Mutant;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
-use super::config::{Config, Kind, Start};
+use super::config::{Config, Start};
 use super::model::Election;
 use super::moves::Move;
 use super::world::World;
@@ -19,7 +18,8 @@ pub struct Search {
     pub breadth_first: bool,
     /// Stops at the first broken promise.
     pub stop_at_failure: bool,
-    pub time_limit: Option<Duration>,
+    /// Stops after about so many states.
+    pub max_states: Option<usize>,
 }
 
 /// What an exploration found.
@@ -62,8 +62,8 @@ pub fn check(config: &Config, search: Search) -> Report {
     if search.stop_at_failure {
         builder = builder.finish_when(HasDiscoveries::AnyFailures);
     }
-    if let Some(limit) = search.time_limit {
-        builder = builder.timeout(limit);
+    if let Some(limit) = search.max_states {
+        builder = builder.target_state_count(limit);
     }
     let (states, unique, depth, discoveries) = if search.breadth_first {
         results(builder.spawn_bfs().join())
@@ -83,7 +83,7 @@ pub fn check(config: &Config, search: Search) -> Report {
         }
     }
     let stopped = search.stop_at_failure && always.iter().any(|(_, trace)| trace.is_some());
-    let complete = !stopped && search.time_limit.is_none_or(|limit| time < limit);
+    let complete = !stopped && search.max_states.is_none_or(|limit| states < limit);
     Report { config: config.clone(), states, unique, depth, time, complete, always, sometimes }
 }
 
@@ -163,16 +163,23 @@ impl fmt::Display for Report {
     }
 }
 
+/// The worlds that CI explores: together a few minutes on two cores.
+pub const CI: [&str; 6] = ["small", "small-hot-swap", "prompt", "prompt-hot-swap", "cold", "three"];
+
 /// The explorations that have names.
 pub fn named(name: &str) -> Option<Config> {
     Some(match name {
         "small" => Config::new(name, 2, Start::Held, 8, 1),
-        "cold" => Config::new(name, 2, Start::Cold, 10, 1),
-        "two" => Config::new(name, 2, Start::Held, 12, 2).both_clocks(),
-        "three" => Config::new(name, 3, Start::Held, 10, 1),
+        "small-hot-swap" => Config::new(name, 2, Start::Held, 8, 1).hot_swap(),
+        "prompt" => Config::new(name, 2, Start::Held, 8, 1).without_lock_delay(),
+        "prompt-hot-swap" => {
+            Config::new(name, 2, Start::Held, 8, 1).without_lock_delay().hot_swap()
+        }
+        "cold" => Config::new(name, 2, Start::Cold, 8, 1),
+        "two" => Config::new(name, 2, Start::Held, 5, 2),
+        "two-hot-swap" => Config::new(name, 2, Start::Held, 5, 2).hot_swap(),
+        "three" => Config::new(name, 3, Start::Held, 6, 1),
+        "large" => Config::new(name, 2, Start::Held, 7, 2),
         _ => return None,
     })
 }
-
-#[allow(dead_code)]
-fn unused(_: Kind, _: Mutant) {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kneard::consul::KvEntry;
 use kneard::consul::model::Model;
-use kneard::election::{Event, InstanceId, Machine, Mark, SessionId, State, Step, Time, Write};
+use kneard::election::{Event, InstanceId, Machine, SessionId, State, Step, Time, Write};
 
 use super::config::{Config, FAST_TICK, Kind, TICK, host_name};
 
@@ -48,7 +48,14 @@ pub enum Dying {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Neard {
+    /// It has the key in its memory: it may sign.
     pub keyed: bool,
+    /// The key is in its home, for the next reload.
+    pub key_at_home: bool,
+    /// It was told to reload and has not done so yet.
+    pub reloads: bool,
+    /// It takes its time over that, perhaps for ever.
+    pub reloads_slowly: bool,
     /// The guard's deadline, by the host's clock.
     pub kill_at: Option<Time>,
     pub dying: Dying,
@@ -82,8 +89,8 @@ pub struct Host {
     pub watching: bool,
     /// The index that the watch has shown last.
     pub shown: Option<u64>,
-    /// The record that it has seen last, and since when.
-    pub first_sight: Option<(Mark, u32)>,
+    /// The ModifyIndex that it has seen last, and since when.
+    pub first_sight: Option<(u64, u32)>,
     /// A sight that is held up on its way.
     pub held_sight: Option<(u64, Option<KvEntry>)>,
     /// What the guard of a dead kneard may release.
