@@ -40,9 +40,11 @@ impl Machine {
         let write = match tenure.step {
             Step::Releasing => {
                 // A dead neard's last block is not known, only how far it can have come.
-                let bounded = !self.settings.has(Mutant::HeadNotBounded);
-                let head = self.neard.last_head.filter(|_| bounded);
-                let bound = head.map(|(asked, head)| bound_on_head(self.now.since(asked), head));
+                let bound = self
+                    .neard
+                    .synced_head
+                    .map_or(u64::MAX, |(asked, head)| bound_on_head(self.now.since(asked), head));
+                let bound = (!self.settings.has(Mutant::HeadNotBounded)).then_some(bound);
                 let early = self.settings.has(Mutant::ReleasedTooEarly);
                 let now = if early { self.now.max(tenure.safe_at) } else { self.now };
                 Write::Release { index, session, record: tenure.release_record(now, bound) }
@@ -58,7 +60,8 @@ impl Machine {
             | Step::Suspending
             | Step::Draining => {
                 let own = self.settings.lease_ms();
-                let record = tenure.beat_record(own, self.neard.head());
+                let head = self.neard.head().filter(|_| self.neard.in_sync());
+                let record = tenure.beat_record(own, head);
                 tenure.next_write = self.now + self.settings.beat_interval();
                 Write::Beat { index, session, record }
             }

@@ -29,6 +29,9 @@ struct Args {
     /// How many hosts; by default 2 to 5, as the seed says.
     #[arg(long)]
     hosts: Option<usize>,
+    /// Let nothing go wrong.
+    #[arg(long)]
+    quiet: bool,
     /// Break a rule of the protocol: something must be found then.
     #[arg(long)]
     mutant: Option<Mutant>,
@@ -54,7 +57,8 @@ struct Work {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let options = Options { hosts: args.hosts, hours: args.hours, mutant: args.mutant };
+    let options =
+        Options { hosts: args.hosts, hours: args.hours, quiet: args.quiet, mutant: args.mutant };
     if args.trace {
         return trace(args.from, &options);
     }
@@ -105,7 +109,7 @@ fn turn(work: &Work) {
             }
         }
         let seeds = done.0.seeds;
-        if seeds.is_multiple_of(5_000) && seeds > 0 {
+        if seeds.is_multiple_of(1_000) && seeds > 0 {
             let seconds = work.started.elapsed().as_secs_f64();
             println!("{seeds} seeds, {seconds:.0} s, {} violations", done.1.len());
         }
@@ -138,14 +142,14 @@ fn report(stats: &Stats, seconds: f64) {
         println!("  {:>9}  {}", stats.faults[fault as usize], fault.words());
     }
     println!("{} neards with the key, {} terms that became active", stats.tenures, stats.terms);
-    println!(
-        "ms from a single fault until the successor has confirmed the key, neard's start included:"
-    );
+    println!("{} times a key was out for a moment while Consul elected a leader", stats.suspended);
+    println!("ms from a single fault until the successor has confirmed the key:");
     println!("  {:>9} {:>8} {:>8} {:>8} {:>8}", "count", "50 %", "90 %", "99 %", "100 %");
     let mut takeovers = stats.takeovers.clone();
-    takeovers.sort_by_key(|(fault, _)| *fault);
-    for (fault, times) in &takeovers {
-        line(times, fault.words());
+    takeovers.sort_by_key(|((fault, swaps), _)| (*swaps, *fault));
+    for ((fault, swaps), times) in &takeovers {
+        let mode = if *swaps { "hot swap" } else { "restart, neard's start included" };
+        line(times, &format!("{}; {mode}", fault.words()));
     }
     println!("ms without a signer, whatever the cause:");
     line(&stats.gaps, "");

@@ -164,7 +164,8 @@ impl fmt::Display for Report {
 }
 
 /// The worlds that CI explores: together a few minutes on two cores.
-pub const CI: [&str; 6] = ["small", "small-hot-swap", "prompt", "prompt-hot-swap", "cold", "three"];
+pub const CI: [&str; 7] =
+    ["small", "small-hot-swap", "prompt", "prompt-hot-swap", "cold", "three", "two-hot-swap"];
 
 /// The explorations that have names.
 pub fn named(name: &str) -> Option<Config> {

@@ -33,7 +33,7 @@ impl World<'_> {
         if !others.is_empty() {
             self.violate(format!("host {host} has the validator key, and so have {others:?}"));
         }
-        if self.director.is_calm() {
+        if self.director.is_calm() && self.director.may_suspend != Some(host) {
             self.violate(format!("the key moves to host {host} without a cause"));
         }
     }
@@ -43,11 +43,16 @@ impl World<'_> {
         self.stats.tenures += 1;
         self.key_ended = Some(self.now);
         if let Some(head) = signed {
+            let from = self.hosts[host].neard.as_ref().map_or(head, |neard| neard.signs_from);
+            self.signed_blocks += head.saturating_sub(from);
             let before = self.signed.map_or(0, |signed| signed.head);
             let (term, life) = self.hosts[host].term;
             self.signed = Some(Signed { host, neard, head: head.max(before), term, life });
         }
-        if self.director.is_calm() {
+        let suspended = self.hosts[host].neard.as_ref().is_some_and(|neard| !neard.dead);
+        if self.director.is_calm() && suspended && self.director.may_suspend == Some(host) {
+            self.stats.suspended += 1;
+        } else if self.director.is_calm() {
             self.violate(format!("host {host} loses the key without a cause"));
         }
     }

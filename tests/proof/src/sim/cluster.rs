@@ -87,15 +87,16 @@ impl Cluster {
         self.history.back().expect("there always is one")
     }
 
-    /// What a follower has that is behind by `lag`; and what it gets next, if that is known.
-    pub fn behind(&self, now: u64, lag: u64) -> (&Sight, Option<&Sight>) {
-        let seen = |sight: &Sight| sight.at + lag <= now;
-        let count = self.history.iter().rev().take_while(|sight| !seen(sight)).count();
-        let next = self.history.len() - count;
-        match next.checked_sub(1) {
-            Some(position) => (&self.history[position], self.history.get(next)),
-            None => (&self.history[0], None),
-        }
+    /// What a follower has that is behind by `lag`.
+    pub fn behind(&self, now: u64, lag: u64) -> &Sight {
+        let seen = self.history.iter().rev().find(|sight| sight.at + lag <= now);
+        seen.unwrap_or(&self.history[0])
+    }
+
+    /// The first that came with a higher index, if the newest has one.
+    pub fn first_above(&self, index: u64) -> Option<&Sight> {
+        let above = self.history.iter().rev().take_while(|sight| sight.index > index).count();
+        self.history.get(self.history.len() - above)
     }
 
     pub fn entry(&self) -> Option<&KvEntry> {

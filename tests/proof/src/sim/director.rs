@@ -31,11 +31,23 @@ pub struct Director {
     pub number: u64,
     pub until: u64,
     restored_in_storm: bool,
+    /// While Consul elects a leader this host may take the key out of neard for a moment, before
+    /// the lease ends.
+    pub may_suspend: Option<usize>,
+    /// What follows on a moment with a slow network.
+    next: Option<Fault>,
 }
 
 impl Director {
     pub fn new() -> Self {
-        Director { phase: Phase::Recovery, number: 0, until: 0, restored_in_storm: false }
+        Director {
+            phase: Phase::Recovery,
+            number: 0,
+            until: 0,
+            restored_in_storm: false,
+            may_suspend: None,
+            next: None,
+        }
     }
 
     /// The key may not move.
@@ -71,6 +83,7 @@ impl World<'_> {
             + 2 * (setup.start.1 + setup.sync)
             + 2 * setup.lease_wait()
             + setup.promotion()
+            + if setup.of(0).doppelganger_check { 25 * SECOND } else { 0 }
     }
 
     pub(super) fn phase_ends(&mut self, number: u64) {
@@ -84,13 +97,15 @@ impl World<'_> {
                     return self.violate(what);
                 }
                 let most = match self.setup.intensity {
-                    Intensity::Quiet => u64::MAX / 2,
+                    Intensity::Quiet => 1_000_000,
                     Intensity::Single => 15 * 60,
                     Intensity::Mixed => 20 * 60,
                     Intensity::Storms => 3 * 60,
                 };
                 let length = self.random.below(most) * self.random.below(1_000) / 1_000;
-                self.enter(Phase::Calm, (5 + length).saturating_mul(SECOND));
+                let quiet = self.setup.intensity == Intensity::Quiet;
+                let length = if quiet { most } else { 5 + length };
+                self.enter(Phase::Calm, length * SECOND);
             }
             Phase::Calm => {
                 if self.random.one_in(3) {
@@ -107,12 +122,16 @@ impl World<'_> {
                 }
                 self.recover();
             }
-            Phase::Storm => self.recover(),
+            Phase::Storm => match self.director.next.take() {
+                Some(fault) => self.single_fault(fault, 3 * SECOND),
+                None => self.recover(),
+            },
         }
     }
 
     /// Everything works again from now on.
     pub(super) fn recover(&mut self) {
+        self.director.may_suspend = None;
         self.gentle = false;
         for host in 0..self.hosts.len() {
             let here = &mut self.hosts[host];
@@ -133,7 +152,24 @@ impl World<'_> {
             Intensity::Mixed => self.random.one_in(2),
             Intensity::Storms => !self.random.one_in(5),
         };
-        if storm { self.start_storm() } else { self.single_fault() }
+        if storm {
+            return self.start_storm();
+        }
+        let fault = self.random.pick(&SINGLE);
+        if SILENT.contains(&fault) && self.random.one_in(2) && self.signer().is_some() {
+            return self.slow_first(fault);
+        }
+        self.single_fault(fault, 0);
+    }
+
+    /// The holder's last answers before it falls silent are late ones.
+    fn slow_first(&mut self, fault: Fault) {
+        let length = 1_500 * MS;
+        if let Some((holder, _)) = self.signer() {
+            self.hosts[holder].link.slow_until = self.now + length;
+        }
+        self.enter(Phase::Storm, length);
+        self.director.next = Some(fault);
     }
 
     fn start_storm(&mut self) {
@@ -179,8 +215,9 @@ impl World<'_> {
         if self.random.one_in(2) { keyed.unwrap_or(any) } else { any }
     }
 
-    /// One fault in calm times, and the promise that is made for it.
-    fn single_fault(&mut self) {
+    /// One fault in calm times, and the promise that is made for it. A beat of the holder may still
+    /// be under way for so `long`.
+    fn single_fault(&mut self, fault: Fault, long: u64) {
         let Some((holder, _)) = self.signer() else { return self.recover() };
         let setup = &self.setup;
         let (promotion, delay) = (setup.promotion(), setup.delay);
@@ -188,7 +225,6 @@ impl World<'_> {
         let lease = setup.lease_wait() + setup.lease_wait() / 100;
         let status = setup.status_interval();
         let (stop, reap) = (setup.stop.max(nanos(setup.of(holder).stop_timeout)), setup.reap);
-        let fault = self.random.pick(&SINGLE);
         // Until a standby may know that the holder is done.
         let noticed = match fault {
             Fault::KillNeard | Fault::KillGuard => reap,
@@ -196,12 +232,14 @@ impl World<'_> {
             Fault::FreezeGuard => 3 * SECOND + 3 * reap,
             Fault::FreezeNeard => 4 * (status + SECOND) + 2 * reap,
             Fault::Stop => stop + 2 * reap,
+            // The node that an operator chose may not stand by: then it is the others' turn.
+            Fault::Switchover => stop + 2 * reap + 3 * SECOND,
             Fault::OutOfSync => 30 * SECOND + 2 * status + stop + 2 * reap,
             Fault::KillBoth
             | Fault::PowerOff
             | Fault::FreezeKneard
             | Fault::CutConsul
-            | Fault::CutAll => lease,
+            | Fault::CutAll => lease + long,
             // The lock's delay, and one beat until the holder knows.
             Fault::EndSession | Fault::DeleteEntry => 2 * beat + lease + SECOND,
             _ => 0,
@@ -214,6 +252,7 @@ impl World<'_> {
                 let length = self.random.within(2_000, 4_400) * MS;
                 self.say_world(|| format!("FAULT: no leader of Consul for {} ms", length / MS));
                 self.gentle = true;
+                self.director.may_suspend = Some(holder).filter(|_| self.setup.swaps());
                 self.lose_leader(self.now + length);
             }
             Fault::AgentRefuses | Fault::AgentHangs if setup.addresses > 1 => {
@@ -282,7 +321,8 @@ impl World<'_> {
         {
             *done = true;
             let (length, fault) = (now - *since, *fault);
-            self.stats.took_over(fault, length);
+            let swaps = self.setup.swaps();
+            self.stats.took_over(fault, swaps, length);
         }
         if let Some(ended) = self.key_ended.take() {
             self.stats.gaps.add((now - ended) / MS);
@@ -291,8 +331,12 @@ impl World<'_> {
     }
 }
 
+/// After these nobody hears of the holder any more.
+const SILENT: [Fault; 5] =
+    [Fault::KillBoth, Fault::PowerOff, Fault::FreezeKneard, Fault::CutConsul, Fault::CutAll];
+
 /// Single faults, with how likely each is.
-const SINGLE: [Fault; 24] = [
+const SINGLE: [Fault; 26] = [
     Fault::KillNeard,
     Fault::KillNeard,
     Fault::KillKneard,
@@ -317,9 +361,11 @@ const SINGLE: [Fault; 24] = [
     Fault::AgentHangs,
     Fault::Garbage,
     Fault::Restore,
+    Fault::Switchover,
+    Fault::Switchover,
 ];
 
-const STORM: [Fault; 49] = [
+const STORM: [Fault; 52] = [
     Fault::KillKneard,
     Fault::KillKneard,
     Fault::KillKneard,
@@ -369,4 +415,7 @@ const STORM: [Fault; 49] = [
     Fault::OldRecord,
     Fault::Restore,
     Fault::ChainHalts,
+    Fault::ConfigBroken,
+    Fault::Switchover,
+    Fault::Switchover,
 ];

@@ -41,10 +41,12 @@ pub enum Fault {
     OldRecord,
     Restore,
     ChainHalts,
+    ConfigBroken,
+    Switchover,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 33] = [
+    pub const ALL: [Fault; 35] = [
         Fault::KillKneard,
         Fault::KillGuard,
         Fault::KillBoth,
@@ -78,6 +80,8 @@ impl Fault {
         Fault::OldRecord,
         Fault::Restore,
         Fault::ChainHalts,
+        Fault::ConfigBroken,
+        Fault::Switchover,
     ];
 
     pub fn words(self) -> &'static str {
@@ -115,6 +119,8 @@ impl Fault {
             Fault::OldRecord => "the election's entry is overwritten with an older record",
             Fault::Restore => "Consul is restored from a backup",
             Fault::ChainHalts => "the chain halts",
+            Fault::ConfigBroken => "neard's config is broken: it reloads nothing",
+            Fault::Switchover => "an operator asks for a switchover",
         }
     }
 }
@@ -223,6 +229,13 @@ impl World<'_> {
                 }
             }
             Fault::ChainHalts => self.chain.halt(now, until),
+            Fault::ConfigBroken => self.hosts[host].config_broken_until = until,
+            Fault::Switchover => {
+                let target = self.random.below(2 * self.hosts.len() as u64) as usize;
+                let to = (target < self.hosts.len()).then(|| self.setup.of(target).node_id.clone());
+                let life = self.hosts[host].life;
+                self.tell(host, life, kneard::election::Event::Switchover { to });
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::neard::{Neard, Preparing};
 use super::network::{Asker, Link, Request};
 use super::release::Releasing;
+use super::swap::Swap;
 use super::watch::Watch;
 use super::{Item, MS, SECOND, World};
 
@@ -45,7 +46,12 @@ pub struct Host {
     pub active: bool,
     /// The last term of this host, and the process that it was of.
     pub term: (u64, u64),
+    /// The validator key is in neard's home.
+    pub key_in_home: bool,
+    pub swap: Option<Swap>,
     // What is wrong with neard here.
+    pub cannot_swap: bool,
+    pub config_broken_until: u64,
     pub status_fails_until: u64,
     pub out_of_sync_until: u64,
     pub crash_loop_until: u64,
@@ -175,6 +181,14 @@ impl World<'_> {
             Action::KillNeard => self.kill_asked(host),
             Action::AskStatus { id } => self.ask_status(host, id),
             Action::ArmGuard(kill_at) => self.arm(host, kill_at),
+            Action::DisarmGuard => self.disarm(host),
+            Action::LoadKey { kill_at } => self.load_key(host, kill_at),
+            Action::UnloadKey => self.unload_key(host),
+            Action::ReloadNeard => self.reload(host),
+            Action::AskDuties => {
+                let at = self.now + 5 * MS + self.random.below(100 * MS);
+                self.queue.push(at, Item::Duties { host, life });
+            }
             Action::CreateSession => self.ask(host, asker(0), Request::CreateSession),
             Action::RenewSession(id) => self.ask(host, asker(0), Request::RenewSession(id)),
             Action::DestroySession(id) => self.ask(host, asker(0), Request::DestroySession(id)),
@@ -204,6 +218,15 @@ impl World<'_> {
                 self.queue.push(self.now + down, Item::Boot { host });
             }
         }
+    }
+
+    pub(super) fn tell_duties(&mut self, host: usize, life: u64) {
+        let failing = self.now < self.hosts[host].status_fails_until;
+        let result = match &self.hosts[host].neard {
+            Some(neard) if !neard.dead && !failing => Ok(Some(self.duties())),
+            _ => Err("no answer".to_owned()),
+        };
+        self.tell(host, life, Event::Duties(result));
     }
 
     /// kneard's process dies. Its guard notices by the end of file.

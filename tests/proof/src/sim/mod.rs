@@ -20,6 +20,7 @@ mod random;
 mod release;
 mod setup;
 mod stats;
+mod swap;
 mod trace;
 mod watch;
 
@@ -52,13 +53,15 @@ pub struct Options {
     /// As many as the seed says, if not given.
     pub hosts: Option<usize>,
     pub hours: f64,
+    /// Nothing goes wrong.
+    pub quiet: bool,
     /// A rule of the protocol that is broken on purpose.
     pub mutant: Option<Mutant>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { hosts: None, hours: 1.0, mutant: None }
+        Options { hosts: None, hours: 1.0, quiet: false, mutant: None }
     }
 }
 
@@ -82,12 +85,13 @@ impl std::fmt::Display for Violation {
         }
         writeln!(f, "seed {}, {} ms: {}", self.seed, self.at_ms, self.what)?;
         let hosts = self.options.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
+        let quiet = if self.options.quiet { " --quiet" } else { "" };
         let mutant = self.options.mutant;
         let mutant = mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
         write!(
             f,
             "replay: cargo run --release -p kneard-proof --bin simulate -- --from {} --seeds 1 \
-             --hours {}{hosts}{mutant} --trace",
+             --hours {}{hosts}{quiet}{mutant} --trace",
             self.seed, self.options.hours
         )
     }
@@ -138,6 +142,12 @@ enum Item {
     NeardEnds { host: usize, number: u64 },
     Reaped { host: usize, number: u64 },
     Status { host: usize, life: u64, number: u64, id: u64 },
+    Duties { host: usize, life: u64 },
+    SwapArmed { host: usize, life: u64, number: u64 },
+    KeyMoved { host: usize, life: u64, number: u64, insert: bool },
+    Hangup { host: usize, number: u64 },
+    ReloadRead { host: usize, number: u64 },
+    ReloadApplied { host: usize, number: u64, key: bool },
     SignsFirst { host: usize, number: u64 },
     Release { host: usize, number: u64 },
     PhaseEnds { number: u64 },
@@ -162,6 +172,9 @@ struct World<'a> {
     calls_made: u64,
     neards: u64,
     releases: u64,
+    swaps: u64,
+    /// What the account has signed, but for the neard that signs now.
+    signed_blocks: u64,
     events: u64,
     /// Who signed last, and when the last neard with the key ended.
     signed: Option<Signed>,
@@ -195,6 +208,8 @@ impl<'a> World<'a> {
             calls_made: 0,
             neards: 0,
             releases: 0,
+            swaps: 0,
+            signed_blocks: 0,
             events: 0,
             signed: None,
             key_ended: None,
@@ -220,6 +235,7 @@ impl<'a> World<'a> {
             // Some time has passed since the machine was made.
             self.hosts[host].disk_head = self.chain.height(0);
             self.hosts[host].down_after_stop = 2 * SECOND;
+            self.hosts[host].cannot_swap = self.random.one_in(12);
             let at = self.random.below(5 * SECOND);
             self.queue.push(at, Item::Boot { host });
         }
@@ -288,6 +304,14 @@ impl<'a> World<'a> {
             Item::NeardEnds { host, number } => self.neard_ends(host, number),
             Item::Reaped { host, number } => self.reaped(host, number),
             Item::Status { host, life, number, id } => self.status(host, life, number, id),
+            Item::Duties { host, life } => self.tell_duties(host, life),
+            Item::SwapArmed { host, life, number } => self.swap_armed(host, life, number),
+            Item::KeyMoved { host, life, number, insert } => {
+                self.key_moved(host, life, number, insert);
+            }
+            Item::Hangup { host, number } => self.hangup(host, number),
+            Item::ReloadRead { host, number } => self.reload_read(host, number),
+            Item::ReloadApplied { host, number, key } => self.reload_applied(host, number, key),
             Item::SignsFirst { host, number } => self.signs_first(host, number),
             Item::Release { host, number } => self.release(host, number),
             Item::PhaseEnds { number } => self.phase_ends(number),

@@ -1,6 +1,8 @@
 //! neard under its guard: start, stop, the guard's deadline, `/status`, its head.
 
-use kneard::election::{Event, InstanceId, Mutant, NeardStatus, Role, SessionId, SignKey, Time};
+use kneard::election::{
+    Duties, Event, InstanceId, Mutant, NeardStatus, Role, SessionId, SignKey, Time,
+};
 
 use super::host::Host;
 use super::{Item, MS, SECOND, World};
@@ -13,6 +15,8 @@ const STATUS_LIMIT: u64 = SECOND;
 const REPORT_GRACE: u64 = 50 * MS;
 /// A neard that was cut off from the chain fetches so fast what it missed.
 const CATCH_UP: u64 = 20 * MS;
+/// Blocks.
+const EPOCH: u64 = 10_000;
 /// How often a neard that is to sign looks whether it has caught up.
 const LOOKS_AGAIN: u64 = 100 * MS;
 
@@ -39,7 +43,13 @@ pub struct Neard {
     looks_at: u64,
     guard_frozen_until: u64,
     /// SIGSTOP of neard: since, until.
-    frozen: (u64, u64),
+    pub frozen: (u64, u64),
+    /// Until then SIGHUP kills it.
+    pub handles_signals_at: u64,
+    /// It reads its files because of a SIGHUP.
+    pub reads_until: u64,
+    /// When it does what it has read last.
+    pub applies_at: u64,
     /// kneard is dead: what is to be released then.
     orphan: Option<(InstanceId, Option<SessionId>)>,
     kneard_gone: bool,
@@ -47,9 +57,14 @@ pub struct Neard {
     /// The head that it started from, and whether it has signed from there on.
     first_head: u64,
     pub signs: bool,
+    pub signs_from: u64,
 }
 
 impl Host {
+    pub fn guard_frozen_until(&self) -> u64 {
+        self.neard.as_ref().map_or(0, |neard| neard.guard_frozen_until)
+    }
+
     /// A neard with the key is alive.
     pub fn has_key(&self) -> bool {
         self.neard.as_ref().is_some_and(|neard| neard.keyed && !neard.dead)
@@ -59,9 +74,9 @@ impl Host {
         self.neard.as_ref().is_some_and(|neard| now < neard.guard_frozen_until)
     }
 
-    /// When the guard will kill a neard with the key, in the world's time.
+    /// When the guard will kill a neard that has the key or may load it, in the world's time.
     pub fn kill_at(&self) -> Option<u64> {
-        let neard = self.neard.as_ref().filter(|neard| neard.keyed)?;
+        let neard = self.neard.as_ref()?;
         Some(self.clock?.instant(neard.deadline?))
     }
 
@@ -85,11 +100,13 @@ impl World<'_> {
             Role::Validator { kill_at } => Some(kill_at),
         };
         let here = &mut self.hosts[host];
+        here.swap = None;
+        here.key_in_home = role != Role::Standby;
         assert!(here.neard.is_none() && here.preparing.is_none(), "two starts of neard at once");
         here.preparing = Some(Preparing { number, role, deadline, cancelled: false });
         let slow = self.now < here.slow_disk_until;
-        let length = if slow { self.random.below(3 * SECOND) } else { 50 * MS };
-        let at = self.now + self.random.within(2 * MS, length.max(2 * MS));
+        let most = if slow { 3 * SECOND } else { self.setup.disk(50 * MS) };
+        let at = self.now + MS + self.random.below(most);
         let life = here.life;
         self.queue.push(at, Item::Prepared { host, life, number });
     }
@@ -118,6 +135,7 @@ impl World<'_> {
         let (least, most) = self.setup.start;
         let up_at = now + self.random.within(least, most);
         let synced_at = up_at + self.random.below(self.setup.sync);
+        let handles_signals_at = up_at + self.random.below(900 * MS);
         let here = &mut self.hosts[host];
         here.neard = Some(Neard {
             number,
@@ -129,11 +147,15 @@ impl World<'_> {
             looks_at: u64::MAX,
             guard_frozen_until: 0,
             frozen: (0, 0),
+            handles_signals_at,
+            reads_until: 0,
+            applies_at: 0,
             orphan: None,
             kneard_gone: false,
             asked_to_kill: false,
             first_head: here.disk_head,
             signs: false,
+            signs_from: 0,
         });
         let crashes = now < here.crash_loop_until;
         if crashes {
@@ -162,6 +184,12 @@ impl World<'_> {
         }
     }
 
+    pub(super) fn disarm(&mut self, host: usize) {
+        if let Some(neard) = &mut self.hosts[host].neard {
+            neard.deadline = None;
+        }
+    }
+
     /// Plans the guard's next look at its deadline, unless an earlier one is planned.
     fn guard_waits(&mut self, host: usize) {
         let here = &mut self.hosts[host];
@@ -175,7 +203,7 @@ impl World<'_> {
         }
     }
 
-    fn neard(&mut self, host: usize, number: u64) -> Option<&mut Neard> {
+    pub(super) fn neard(&mut self, host: usize, number: u64) -> Option<&mut Neard> {
         self.hosts[host].neard.as_mut().filter(|neard| neard.number == number)
     }
 
@@ -195,7 +223,8 @@ impl World<'_> {
             return self.guard_waits(host);
         }
         // The kernel wakes it late; then it reads first what kneard has sent meanwhile.
-        let late = self.random.below(self.setup.kill_late - self.setup.reap);
+        let most = self.setup.kill_late - self.setup.reap;
+        let late = if self.setup.sharp { most } else { self.random.below(most) };
         self.queue.push(now + late, Item::GuardKills { host, number });
     }
 
@@ -300,7 +329,7 @@ impl World<'_> {
         }
         // The guard is what hands SIGTERM on.
         let Some(neard) = &here.neard else { return };
-        let hangs = self.random.one_in(20);
+        let hangs = self.random.one_in(20) && !self.setup.sharp;
         let length = if hangs { 60 * SECOND } else { self.random.below(self.setup.stop) };
         let number = neard.number;
         let at = self.now.max(neard.guard_frozen_until).max(neard.frozen.1) + length;
@@ -381,7 +410,7 @@ impl World<'_> {
             None => Err("no answer".to_owned()),
             Some(key) => {
                 let (head, syncing) = self.head(host);
-                Ok(NeardStatus { syncing, head, key })
+                Ok(NeardStatus { syncing, head, key, made_up_to: self.made_up_to(head) })
             }
         };
         self.tell(host, life, Event::Status { id, result });
@@ -412,6 +441,17 @@ impl World<'_> {
         (head, syncing)
     }
 
+    /// What the account has signed, as the chain counts it.
+    pub(super) fn duties(&self) -> Duties {
+        let now: u64 = (0..self.hosts.len())
+            .filter_map(|host| {
+                let neard = self.hosts[host].neard.as_ref().filter(|neard| neard.signs)?;
+                Some(self.head(host).0.saturating_sub(neard.signs_from))
+            })
+            .sum();
+        Duties { epoch: self.chain.height(self.now) / EPOCH, signed: self.signed_blocks + now }
+    }
+
     pub(super) fn signs_first(&mut self, host: usize, number: u64) {
         let (head, syncing) = self.head(host);
         let Some(neard) = self.neard(host, number).filter(|neard| neard.keyed && !neard.dead)
@@ -422,6 +462,7 @@ impl World<'_> {
             return self.queue.push(self.now + LOOKS_AGAIN, Item::SignsFirst { host, number });
         }
         neard.signs = true;
+        neard.signs_from = head;
         self.signs_from(host, number, head);
     }
 }

@@ -172,8 +172,8 @@ impl World<'_> {
     }
 
     pub(super) fn delay(&mut self, host: usize) -> u64 {
-        let longest = if self.now < self.hosts[host].link.slow_until && self.random.one_in(3) {
-            3 * SECOND
+        let longest = if self.now < self.hosts[host].link.slow_until {
+            self.random.pick(&[self.setup.delay, 900 * MS, 3 * SECOND])
         } else {
             self.setup.delay
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kneard::election::{InstanceId, Settings, with_drift};
+use kneard::election::{InstanceId, Promotion, Settings, with_drift};
 
 use super::random::Random;
 use super::{MS, Options, SECOND};
@@ -29,6 +29,9 @@ pub struct Setup {
     pub kill_late: u64,
     /// Until a killed process is reaped, at most.
     pub reap: u64,
+    /// Guards are as late as they may be and all else is as quick as it can be: then every wait of
+    /// the protocol counts to the millisecond.
+    pub sharp: bool,
     pub faster: Vec<u64>,
     pub intensity: Intensity,
 }
@@ -53,6 +56,8 @@ impl Setup {
         let lease = lease.max(4 * margin + SECOND);
         let several_leases = random.one_in(8);
         let same_names = random.one_in(12);
+        let promotion = if random.one_in(2) { Promotion::HotSwap } else { Promotion::Restart };
+        let doppelganger_check = random.one_in(2);
         let status_interval = random.pick(&[1, 3, 5, 5]) * SECOND;
         let settings = (0..hosts).map(|host| {
             let name = if same_names { 0 } else { host };
@@ -63,26 +68,31 @@ impl Setup {
             settings.lease = Duration::from_nanos(lease);
             settings.kill_margin = Duration::from_nanos(margin);
             settings.status_interval = Duration::from_nanos(status_interval);
+            settings.promotion = promotion;
+            settings.doppelganger_check = doppelganger_check;
             settings.mutant = options.mutant;
             settings.check().expect("a seed's settings can work");
             settings
         });
         let settings: Vec<Settings> = settings.collect();
+        let sharp = random.one_in(3);
         // The guard's lateness and a block's last way share the kill margin.
-        let block_delay = random.pick(&[5, 5, 50, 200, 400]) * MS;
+        let block_delay = if sharp { 2 } else { random.pick(&[5, 5, 50, 200, 400]) } * MS;
         let start = random.within(200, 5_000) * MS;
         Setup {
             addresses: random.pick(&[1, 2, 2]),
-            delay: random.within(1, 30) * MS,
-            follower_lag: random.within(0, 20) * MS,
+            delay: if sharp { MS / 2 } else { random.within(1, 30) * MS },
+            follower_lag: if sharp { 0 } else { random.within(0, 20) * MS },
             start: (start, start + random.below(start / 2)),
             sync: random.below(2 * SECOND) + 1,
-            stop: random.within(100, 4_000) * MS,
+            stop: if sharp { MS } else { random.within(100, 4_000) * MS },
+            sharp,
             block_delay,
             kill_late: margin - block_delay,
-            reap: 50 * MS,
+            reap: if sharp { MS } else { 50 * MS },
             faster: (0..hosts).map(|_| super::clock::Clock::any_rate(random)).collect(),
             intensity: match random.below(20) {
+                _ if options.quiet => Intensity::Quiet,
                 0 | 1 => Intensity::Quiet,
                 2..=7 => Intensity::Single,
                 8..=14 => Intensity::Mixed,
@@ -91,6 +101,11 @@ impl Setup {
             hosts,
             settings,
         }
+    }
+
+    /// How long something takes on the host's disk.
+    pub fn disk(&self, most: u64) -> u64 {
+        if self.sharp { MS } else { most }
     }
 
     /// Those of a kneard's `life`-th process.
@@ -118,6 +133,10 @@ impl Setup {
         nanos(self.settings[0].status_interval)
     }
 
+    pub fn swaps(&self) -> bool {
+        self.settings[0].promotion == Promotion::HotSwap
+    }
+
     /// From seeing that the predecessor is done until neard has confirmed the key: the claim, the
     /// head, the stop of the standby's neard, its start, its answer; with a conflict of claims.
     pub fn promotion(&self) -> u64 {
@@ -129,6 +148,7 @@ impl Setup {
             + 12 * self.delay
             + 4 * self.follower_lag
             + SECOND
+            + if self.swaps() { 2 * SECOND } else { 0 }
     }
 }
 

@@ -37,12 +37,14 @@ pub struct Stats {
     pub nanos: u64,
     pub events: u64,
     pub faults: [u64; Fault::ALL.len()],
-    /// By the single fault that caused each: from it until the successor's neard has confirmed.
-    pub takeovers: Vec<(Fault, Times)>,
+    /// By the single fault that caused each, and whether hot swap was on: from the fault until the successor's neard has confirmed.
+    pub takeovers: Vec<((Fault, bool), Times)>,
     /// From the end of any neard with the key to the next that has confirmed it.
     pub gaps: Times,
     /// Neards that were started with the key and have ended.
     pub tenures: u64,
+    /// Elections of a leader of Consul for which a holder took the key out of neard for a moment.
+    pub suspended: u64,
     /// Terms that became active.
     pub terms: u64,
     /// Of everything that happened, in its order.
@@ -59,6 +61,7 @@ impl Default for Stats {
             takeovers: Vec::new(),
             gaps: Times::default(),
             tenures: 0,
+            suspended: 0,
             terms: 0,
             hash: 0,
         }
@@ -66,15 +69,15 @@ impl Default for Stats {
 }
 
 impl Stats {
-    pub(super) fn took_over(&mut self, fault: Fault, nanos: u64) {
-        self.times(fault).add(nanos / super::MS);
+    pub(super) fn took_over(&mut self, fault: Fault, swaps: bool, nanos: u64) {
+        self.times((fault, swaps)).add(nanos / super::MS);
     }
 
-    fn times(&mut self, fault: Fault) -> &mut Times {
-        let position = match self.takeovers.iter().position(|(known, _)| *known == fault) {
+    fn times(&mut self, cause: (Fault, bool)) -> &mut Times {
+        let position = match self.takeovers.iter().position(|(known, _)| *known == cause) {
             Some(position) => position,
             None => {
-                self.takeovers.push((fault, Times::default()));
+                self.takeovers.push((cause, Times::default()));
                 self.takeovers.len() - 1
             }
         };
@@ -88,11 +91,12 @@ impl Stats {
         for (sum, count) in self.faults.iter_mut().zip(other.faults) {
             *sum += count;
         }
-        for (fault, times) in &other.takeovers {
-            self.times(*fault).merge(times);
+        for (cause, times) in &other.takeovers {
+            self.times(*cause).merge(times);
         }
         self.gaps.merge(&other.gaps);
         self.tenures += other.tenures;
+        self.suspended += other.suspended;
         self.terms += other.terms;
         // Whatever the order in which threads finish.
         self.hash ^= other.hash;

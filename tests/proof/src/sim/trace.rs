@@ -36,6 +36,7 @@ impl World<'_> {
             | Event::NeardStarted
             | Event::Read { result: Ok(_), .. }
             | Event::Watched(_)
+            | Event::Duties(_)
             | Event::Leases(_) => return,
             Event::NeardNotStarted(why) => format!("neard is not started: {why}"),
             Event::NeardExited(_) => "kneard learns that neard is dead".to_owned(),
@@ -52,6 +53,9 @@ impl World<'_> {
             Event::Written { outcome: Outcome::Unknown(why), .. } => {
                 format!("a write's outcome is unknown: {why}")
             }
+            Event::KeyNotLoaded(why) => format!("the key is not loaded: {why}"),
+            Event::KeyNotUnloaded(why) => format!("the key is not unloaded: {why}"),
+            Event::Switchover { to } => format!("is asked for a switchover to {to:?}"),
             Event::Stop => "is asked to stop".to_owned(),
         };
         self.say(host, || text);
@@ -103,8 +107,9 @@ impl World<'_> {
             })
             .collect();
         let text = format!(
-            "{}; kill margin {:?}, /status each {} s; clocks {} ppm; {:?}",
+            "{}; {:?}; kill margin {:?}, /status each {} s; clocks {} ppm; {:?}",
             hosts.join(", "),
+            setup.of(0).promotion,
             setup.of(0).kill_margin,
             setup.status_interval() / SECOND,
             rates.join(" "),

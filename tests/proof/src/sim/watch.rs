@@ -83,12 +83,13 @@ impl World<'_> {
         }
         let index = self.hosts[host].watch.index.next();
         let lag = self.follower_lag(host);
-        let (now_there, next) = self.cluster.behind(self.now, lag);
+        let now_there = self.cluster.behind(self.now, lag);
         if now_there.index > index {
             let sight = now_there.clone();
             return self.answer_query(host, query, 0, &sight);
         }
-        if let Some(sight) = next.filter(|sight| sight.index > index).cloned() {
+        // On its way to this follower.
+        if let Some(sight) = self.cluster.first_above(index).cloned() {
             let wait = (sight.at + lag).saturating_sub(self.now);
             return self.answer_query(host, query, wait, &sight);
         }
