@@ -80,13 +80,13 @@ impl World {
         let (true, Some(record)) = (ready, content.record()) else { return true };
         let due = (since + ticks(record.lease())).max(self.tick) + 2;
         let mut world = self.clone();
-        world.late.clear();
         for other in (0..self.hosts.len()).filter(|other| *other != host) {
             world.crash(other);
             let there = world.host(other);
             there.neard = None;
             there.left_behind = None;
         }
+        world.late.clear();
         while world.active() != Some(host) {
             let what = world.fair_move(config, Some(host));
             if what == Move::Time && world.tick >= due || world.broken.is_some() {
