@@ -264,6 +264,16 @@ impl Machine {
         self.doppelganger.is_found()
     }
 
+    /// Numbers the request under way 1 and forgets how many there were before it, for a model
+    /// checker, to which runs that differ in nothing else are the same. No answer to an earlier
+    /// request or question may be under way. Returns whether there is a request.
+    #[cfg(feature = "mutants")]
+    pub fn renumber(&mut self) -> bool {
+        self.neard.forget_questions();
+        self.next_id = u64::from(self.request.is_some());
+        self.request.as_mut().map(|request| request.id = 1).is_some()
+    }
+
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick | Event::NeardStarted => {}

@@ -27,6 +27,7 @@ pub enum Mutant {
     FirstSightByMark,
     MarkByBeatOnly,
     ReleaseBeforeReaped,
+    DisarmBeforeGone,
     ReleasedTooEarly,
     HeadNotWaitedFor,
     HeadNotBounded,
@@ -41,7 +42,7 @@ pub enum Mutant {
 
 #[cfg(feature = "mutants")]
 impl Mutant {
-    pub const ALL: [Mutant; 22] = [
+    pub const ALL: [Mutant; 23] = [
         Mutant::LeaseFromAnswer,
         Mutant::UnknownIsCommitted,
         Mutant::NoKillMargin,
@@ -55,6 +56,7 @@ impl Mutant {
         Mutant::FirstSightByMark,
         Mutant::MarkByBeatOnly,
         Mutant::ReleaseBeforeReaped,
+        Mutant::DisarmBeforeGone,
         Mutant::ReleasedTooEarly,
         Mutant::HeadNotWaitedFor,
         Mutant::HeadNotBounded,
@@ -86,6 +88,9 @@ impl Mutant {
             Mutant::FirstSightByMark => "a record that was written again counts as seen before",
             Mutant::MarkByBeatOnly => "records are told apart by their beat alone",
             Mutant::ReleaseBeforeReaped => "the lock is given back while neard is still stopping",
+            Mutant::DisarmBeforeGone => {
+                "the guard is disarmed when neard is told to unload the key, not when it has"
+            }
             Mutant::ReleasedTooEarly => {
                 "a holder that never had the key says \"released\" while its predecessor may sign"
             }

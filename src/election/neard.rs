@@ -284,6 +284,12 @@ impl Neard {
         self.next_id
     }
 
+    #[cfg(feature = "mutants")]
+    pub fn forget_questions(&mut self) {
+        self.next_id = 0;
+        self.asked = None;
+    }
+
     /// Somebody waits for the next answer: ask soon. Not after a failed one, for a few of those in
     /// a row mean that neard hangs.
     pub fn hurry(&mut self, now: Time) {

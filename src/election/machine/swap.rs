@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Machine;
+use crate::election::mutant::Mutant;
 use crate::election::neard::Key;
 use crate::election::tenure::Signed;
 use crate::election::{Action, NeardStatus, Notice, Promotion, RecordState, Step, Time};
@@ -88,6 +89,10 @@ impl Machine {
     pub(super) fn unload_key(&mut self, out: &mut Vec<Action>) {
         self.neard.swaps(self.now, Key::Unloading { since: self.now });
         out.push(Action::UnloadKey);
+        if self.settings.has(Mutant::DisarmBeforeGone) {
+            self.armed = None;
+            out.push(Action::DisarmGuard);
+        }
     }
 
     fn suspend(&mut self, out: &mut Vec<Action>) {

@@ -2,4 +2,5 @@
 //! Consul ([`kneard::consul::model`]): exhaustively in small worlds, at random in large ones.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod sim;
