@@ -7,7 +7,14 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::consul;
-use crate::election::{self, InstanceId, SettingsError};
+use crate::election::{self, InstanceId, Promotion, SettingsError};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PromotionArg {
+    Auto,
+    Restart,
+    HotSwap,
+}
 
 /// High availability for NEAR validators: runs neard, elects one holder of the validator key
 /// through Consul and never lets two nodes sign.
@@ -56,7 +63,8 @@ pub struct Args {
     pub validator_key: Option<PathBuf>,
 
     /// Node key that neard uses while it validates, so that the node's identity moves with the
-    /// validator key [default: $CREDENTIALS_DIRECTORY/validator_node_key.json]
+    /// validator key; not used with hot swap
+    /// [default: $CREDENTIALS_DIRECTORY/validator_node_key.json]
     #[arg(long, env = "KUUTAMO_VALIDATOR_NODE_KEY")]
     pub validator_node_key: Option<PathBuf>,
 
@@ -64,6 +72,12 @@ pub struct Args {
     /// [default: $CREDENTIALS_DIRECTORY/voter_node_key.json]
     #[arg(long, env = "KUUTAMO_VOTER_NODE_KEY")]
     pub voter_node_key: Option<PathBuf>,
+
+    /// How neard gets the validator key: restarted with it, or loading it while it runs (neard 2.0
+    /// or newer), which takes no restart. auto: restart if there is a validator node key, else hot
+    /// swap
+    #[arg(long, env = "KUUTAMO_PROMOTION", value_enum, default_value_t = PromotionArg::Auto)]
+    pub promotion: PromotionArg,
 
     /// Accept key files that others than their owner can read
     #[arg(long, env = "KUUTAMO_ALLOW_READABLE_KEYS")]
@@ -81,7 +95,7 @@ pub struct Args {
     #[arg(long, env = "KUUTAMO_NEARD_BOOTNODES")]
     pub near_boot_nodes: Option<String>,
 
-    /// Address that neard listens on for other nodes while it validates
+    /// Address that neard listens on for other nodes while it validates, with hot swap always
     #[arg(long, env = "KUUTAMO_VALIDATOR_NETWORK_ADDR", default_value = "0.0.0.0:24567")]
     pub validator_network_addr: String,
 
@@ -208,6 +222,11 @@ impl Settings {
         if validator_node_key.is_some() && voter_node_key.is_none() {
             return Err(ArgsError::NoVoterNodeKey);
         }
+        election.promotion = match args.promotion {
+            PromotionArg::Restart => Promotion::Restart,
+            PromotionArg::Auto if validator_node_key.is_some() => Promotion::Restart,
+            PromotionArg::Auto | PromotionArg::HotSwap => Promotion::HotSwap,
+        };
         let home = args.neard_home.clone();
         Ok(Settings {
             election,

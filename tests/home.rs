@@ -63,6 +63,7 @@ impl Scene {
             validator_key: self.key("validator"),
             node_key: Some(self.key("voter_node")),
             network_addr: "0.0.0.0:24568".parse().unwrap(),
+            public_address: None,
         }
     }
 
@@ -259,7 +260,12 @@ fn a_configured_key_must_not_be_the_file_that_is_replaced() {
     symlink(scene.in_home("validator_key.json"), scene.0.path().join("alias.json")).unwrap();
     for path in [scene.in_home("../home/validator_key.json"), scene.0.path().join("alias.json")] {
         let Role::Standby { node_key, network_addr, .. } = scene.standby() else { unreachable!() };
-        roles.push(Role::Standby { validator_key: path, node_key, network_addr });
+        roles.push(Role::Standby {
+            validator_key: path,
+            node_key,
+            network_addr,
+            public_address: None,
+        });
     }
     for role in roles {
         let error = scene.refused(&role);

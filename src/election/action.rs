@@ -17,6 +17,18 @@ pub enum Action {
     },
     /// The guard kills neard at this instant unless it is moved.
     ArmGuard(Time),
+    /// neard has no key any more: the guard lets it run.
+    DisarmGuard,
+    /// Arm the guard until `kill_at` and, once it has confirmed that, have neard load the key: into
+    /// its home, then SIGHUP. From now on neard may sign.
+    LoadKey {
+        kill_at: Time,
+    },
+    /// Take the key out of neard's home, then SIGHUP. neard signs on until it says that it has
+    /// none.
+    UnloadKey,
+    /// SIGHUP again: the one before may be lost.
+    ReloadNeard,
     CreateSession,
     RenewSession(SessionId),
     DestroySession(SessionId),

@@ -15,6 +15,11 @@ pub enum Event {
     /// The process is dead and reaped: it certainly holds no key. Told once per start, and never
     /// on suspicion: the lock is given away on the strength of it.
     NeardExited(String),
+    /// What [`super::Action::LoadKey`] asks for cannot be done, and neard was certainly not told to
+    /// load the key.
+    KeyNotLoaded(String),
+    /// The key could not be taken out of neard's home, or neard not be told.
+    KeyNotUnloaded(String),
     /// The guard does not answer; it may not kill in time.
     GuardSilent,
     /// The answer to [`super::Action::AskStatus`].
@@ -39,6 +44,10 @@ pub enum Event {
     },
     /// The answer to [`super::Action::ReadLeases`]: the longest lease that any node publishes.
     Leases(Result<Option<Duration>, String>),
+    /// An operator wants another node to validate: this one, or whichever comes first.
+    Switchover {
+        to: Option<String>,
+    },
     /// SIGTERM or SIGINT. A second one does not wait for neard.
     Stop,
 }
@@ -49,6 +58,9 @@ pub struct NeardStatus {
     pub syncing: bool,
     pub head: u64,
     pub key: SignKey,
+    /// No block above this height was made, as neard says once it has given the key up: the block
+    /// that it made last may be above its head for a moment.
+    pub made_up_to: Option<u64>,
 }
 
 /// Which validator key neard says that it signs with.

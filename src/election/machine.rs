@@ -3,6 +3,7 @@
 mod candidate;
 mod holder;
 mod supervise;
+mod swap;
 
 use std::fmt;
 use std::time::Duration;
@@ -94,6 +95,8 @@ pub struct Machine {
     watching: bool,
     /// When the guard kills a neard that has the key.
     armed: Option<Time>,
+    /// neard has loaded or unloaded the key whenever it was to, so far.
+    swap_works: bool,
     stopping: bool,
     /// What the exit at the end of stopping will say.
     exit_reason: ExitReason,
@@ -151,6 +154,7 @@ impl Machine {
             asking_leases: false,
             watching: false,
             armed: None,
+            swap_works: true,
             stopping: false,
             exit_reason: ExitReason::Stopped,
             exited: false,
@@ -196,7 +200,7 @@ impl Machine {
             State::Shutdown
         } else if self.tenure.as_ref().is_some_and(Tenure::is_promoted) {
             // Until neard is started with the key this is the standby that it was.
-            if self.neard.keyed { State::Validating } else { State::Voting }
+            if self.neard.keyed() { State::Validating } else { State::Voting }
         } else if !self.neard.is_up() {
             State::Startup
         } else if !self.neard.in_sync() {
@@ -249,13 +253,15 @@ impl Machine {
 
     /// A neard process with the key may be alive.
     pub fn may_sign(&self) -> bool {
-        self.neard.keyed
+        self.neard.keyed()
     }
 
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick | Event::NeardStarted => {}
             Event::NeardNotStarted(why) | Event::NeardExited(why) => self.neard_exited(&why, out),
+            Event::KeyNotLoaded(why) => self.key_not_loaded(&why, out),
+            Event::KeyNotUnloaded(why) => self.swap_failed(&why, out),
             Event::GuardSilent => self.guard_silent(out),
             Event::Status { id, result } => self.status(id, result, out),
             Event::SessionCreated(result) => self.session_created(result, out),
@@ -272,6 +278,7 @@ impl Machine {
                     self.written(request, outcome, out);
                 }
             }
+            Event::Switchover { to } => self.switch_over(to, out),
             Event::Stop => self.stop(out),
         }
     }
@@ -280,8 +287,10 @@ impl Machine {
         self.enforce_lease(out);
         self.drive_stop(out);
         self.drive_neard(out);
+        self.drive_swap(out);
         self.drive_holder(out);
         self.drive_candidate(out);
+        self.drive_question(out);
         self.drive_session(out);
         self.drive_watch(out);
         self.drive_exit(out);

@@ -25,6 +25,6 @@ pub use lease::{Lease, MAX_DRIFT_PER_MILLE, with_drift};
 pub use machine::{Machine, State};
 pub use record::{Content, InstanceId, Mark, Record, RecordState};
 pub use session::SessionId;
-pub use settings::{Settings, SettingsError};
+pub use settings::{Promotion, Settings, SettingsError};
 pub use tenure::Step;
 pub use time::Time;

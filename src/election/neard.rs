@@ -9,8 +9,15 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// A neard that ran for so long has not crashed "again".
 const STEADY_AFTER: Duration = Duration::from_secs(60);
+/// A neard that starts answers `/status` a moment before it handles SIGHUP, and until then dies of
+/// it (nearcore `neard/src/cli.rs`, `RunCmd::run`).
+pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// How often it is told again to reload: a signal that comes during a reload is lost (ibid.).
+const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a neard is asked that is expected to answer or to reach a height any moment.
 pub(super) const EAGER_STATUS_INTERVAL: Duration = Duration::from_millis(100);
+/// The same while it loads or unloads the key, which takes about 10 ms.
+const SWAP_STATUS_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Process {
@@ -30,11 +37,27 @@ pub(super) enum Process {
     },
 }
 
+/// Whether the process has the validator key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// It was started without, or has confirmed that it has none any more: it cannot sign.
+    Out,
+    /// It is to load the key without a restart.
+    Loading { since: Time },
+    /// It was started with the key, or has confirmed that it loaded it.
+    In,
+    /// It is to unload the key without a restart, and signs until it has.
+    Unloading { since: Time },
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Neard {
     pub process: Process,
-    /// The process was started with the validator key: until it is reaped it may sign.
-    pub keyed: bool,
+    pub key: Key,
+    /// It was told to reload.
+    pub reloaded_at: Time,
+    /// This process had the key, and gave it up at this instant.
+    pub unloaded_at: Option<Time>,
     /// The newest answer of `/status` of this process.
     pub status: Option<NeardStatus>,
     /// The highest head that `/status` told, and when it was asked for.
@@ -44,6 +67,7 @@ pub(super) struct Neard {
     /// The question that an answer is awaited for.
     asked: Option<(u64, Time)>,
     next_id: u64,
+    last_ask: Time,
     next_ask: Time,
     /// Somebody waits for the next answer: ask at this instant already.
     hurried_ask: Option<Time>,
@@ -62,12 +86,15 @@ impl Neard {
     pub fn new(now: Time) -> Self {
         Neard {
             process: Process::Down { start_at: now },
-            keyed: false,
+            key: Key::Out,
+            reloaded_at: now,
+            unloaded_at: None,
             status: None,
             last_head: None,
             failures: 0,
             asked: None,
             next_id: 0,
+            last_ask: now,
             next_ask: now,
             hurried_ask: None,
             out_of_sync_since: None,
@@ -86,6 +113,53 @@ impl Neard {
         matches!(self.process, Process::Up { .. })
     }
 
+    /// It may sign: what is not known to be out counts as in.
+    pub fn keyed(&self) -> bool {
+        self.key != Key::Out
+    }
+
+    /// When a neard that is up can be told to reload.
+    pub fn settles_at(&self) -> Option<Time> {
+        match self.process {
+            Process::Up { since } => Some(since + SETTLED_AFTER),
+            _ => None,
+        }
+    }
+
+    pub fn is_settled(&self, now: Time) -> bool {
+        self.settles_at().is_some_and(|at| now >= at)
+    }
+
+    /// When a neard that was told to reload is told again.
+    pub fn reloads_again_at(&self) -> Option<Time> {
+        self.swapping_since().filter(|_| self.is_up()).map(|_| self.reloaded_at + RELOAD_INTERVAL)
+    }
+
+    /// Since when it loads or unloads the key.
+    pub fn swapping_since(&self) -> Option<Time> {
+        match self.key {
+            Key::Loading { since } | Key::Unloading { since } => Some(since),
+            Key::Out | Key::In => None,
+        }
+    }
+
+    /// Until a question that is asked from now on is answered, nothing confirms anything: an answer
+    /// that is on its way may be older than the order.
+    pub fn swaps(&mut self, now: Time, key: Key) {
+        self.key = key;
+        self.unloaded_at = None;
+        self.asked = None;
+        self.last_ask = now;
+        self.hurried_ask = None;
+        self.reloaded_at = now;
+    }
+
+    /// It has confirmed that it has no key any more.
+    pub fn unloaded(&mut self, now: Time) {
+        self.key = Key::Out;
+        self.unloaded_at = Some(now);
+    }
+
     pub fn head(&self) -> Option<u64> {
         self.last_head.map(|(_, head)| head)
     }
@@ -97,7 +171,7 @@ impl Neard {
 
     /// In sync, and the last question was answered.
     pub fn is_eligible(&self) -> bool {
-        self.in_sync() && self.failures == 0 && !self.keyed
+        self.in_sync() && self.failures == 0 && !self.keyed()
     }
 
     pub fn out_of_sync_for(&self, now: Time) -> Duration {
@@ -105,9 +179,10 @@ impl Neard {
     }
 
     /// A process is being spawned.
-    pub fn starts(&mut self, now: Time, keyed: bool) {
+    pub fn starts(&mut self, now: Time, key: Key) {
         self.process = Process::Starting { since: now };
-        self.keyed = keyed;
+        self.key = key;
+        self.unloaded_at = None;
         self.status = None;
         self.failures = 0;
         self.asked = None;
@@ -133,7 +208,7 @@ impl Neard {
             Process::Stopping { .. } | Process::Down { .. } => Duration::ZERO,
         };
         self.process = Process::Down { start_at: now + wait };
-        self.keyed = false;
+        self.key = Key::Out;
         self.status = None;
         self.asked = None;
         asked_to
@@ -198,6 +273,7 @@ impl Neard {
     pub fn ask(&mut self, now: Time, interval: Duration) -> u64 {
         self.next_id += 1;
         self.asked = Some((self.next_id, now));
+        self.last_ask = now;
         self.next_ask = now + interval;
         self.hurried_ask = None;
         self.next_id
@@ -206,8 +282,12 @@ impl Neard {
     /// Somebody waits for the next answer: ask soon. Not after a failed one, for a few of those in
     /// a row mean that neard hangs.
     pub fn hurry(&mut self, now: Time) {
+        let interval = match self.swapping_since() {
+            Some(since) if now.since(since) < EAGER_STATUS_INTERVAL * 5 => SWAP_STATUS_INTERVAL,
+            _ => EAGER_STATUS_INTERVAL,
+        };
         if self.failures == 0 {
-            self.hurried_ask.get_or_insert(now + EAGER_STATUS_INTERVAL);
+            self.hurried_ask.get_or_insert(now.max(self.last_ask + interval));
         }
     }
 }

@@ -47,6 +47,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub head_is_bound: bool,
     pub state: RecordState,
+    /// While released: the node that an operator wants to take over. Others leave it some time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
     /// Why the record is in this state, for humans.
     #[serde(default)]
     pub reason: String,
@@ -78,6 +81,7 @@ impl Record {
             head: 0,
             head_is_bound: false,
             state: RecordState::Pending,
+            successor: None,
             reason: String::new(),
             since: String::new(),
         }
@@ -106,7 +110,12 @@ impl Record {
 
     /// The next record of the same writer.
     pub fn next(&self) -> Self {
-        Record { beat: self.beat.saturating_add(1), since: String::new(), ..self.clone() }
+        Record {
+            beat: self.beat.saturating_add(1),
+            successor: None,
+            since: String::new(),
+            ..self.clone()
+        }
     }
 }
 

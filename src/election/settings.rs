@@ -10,6 +10,15 @@ use super::{InstanceId, with_drift};
 const MIN_SESSION_TTL: Duration = Duration::from_secs(10);
 pub(super) const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
 
+/// How neard gets the validator key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Promotion {
+    /// It is restarted with it, and may take another node key and other addresses with it.
+    Restart,
+    /// It loads the key while it runs, and unloads it again; its identity stays.
+    HotSwap,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
     pub node_id: String,
@@ -33,6 +42,13 @@ pub struct Settings {
     pub sync_patience: Duration,
     /// How long a promoted neard may take to confirm the key, and then to be in sync.
     pub promotion_timeout: Duration,
+    pub promotion: Promotion,
+    /// How long neard may take to load or unload the key before that counts as failed (nearcore
+    /// `chain/client/src/client_actor.rs` applies a reload at its next turn, about a second later
+    /// at the most).
+    pub swap_timeout: Duration,
+    /// How long before the guard kills neard a hot-swapped key is taken out, so that neard lives on.
+    pub soft_margin: Duration,
     /// How long neard may take to stop after SIGTERM when nobody waits for it.
     pub stop_timeout: Duration,
     /// The same when neard is restarted with the key and every millisecond is lost.
@@ -71,6 +87,9 @@ impl Settings {
             propagation_delay: Duration::from_millis(500),
             sync_patience: Duration::from_secs(30),
             promotion_timeout: Duration::from_secs(600),
+            promotion: Promotion::Restart,
+            swap_timeout: Duration::from_secs(2),
+            soft_margin: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(10),
             promotion_stop_timeout: Duration::from_millis(300),
             start_attempts: 3,

@@ -9,11 +9,14 @@ use super::{Lease, Record, RecordState, SessionId, Time};
 pub enum Step {
     /// The lock is held; the predecessor may not be done, or this node's head lags.
     Waiting,
-    /// neard is being restarted with the key, or has not confirmed it yet.
+    /// neard loads the key or is being restarted with it, and has not confirmed it yet.
     Promoting { since: Time },
     /// neard has confirmed the key.
     Active,
-    /// neard is being stopped; the lease is renewed until it is dead.
+    /// The lease is nearly over and neard is to unload the key, so that the guard need not kill it.
+    /// When it has, this node waits for a renewal or a successor.
+    Suspending,
+    /// neard unloads the key or is being stopped; the lease is renewed until it cannot sign.
     Draining,
     /// neard has no key (any more); the lock is being given back.
     Releasing,
@@ -35,10 +38,23 @@ pub(super) struct Tenure {
     /// What the last write did is unknown, or it was refused: read before writing again.
     pub must_read: bool,
     pub step: Step,
-    /// neard was given the key in this tenure, or was about to be.
-    pub was_promoted: bool,
+    pub signed: Signed,
     /// Why the lock is given back.
     pub release_reason: String,
+    /// Who is to take over then.
+    pub successor: Option<String>,
+}
+
+/// What neard can have signed in this tenure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Signed {
+    /// Nothing: it was not given the key.
+    Nothing,
+    /// Whatever its head allows; it has the key, or had it when it died.
+    Unknown,
+    /// Nothing above this height, which it told after it had unloaded the key: its head, or a bound
+    /// on the block that it made last.
+    UpTo { height: u64, is_bound: bool },
 }
 
 /// Not before our head has reached the predecessor's last one, so that nothing is signed twice,
@@ -71,7 +87,7 @@ impl Tenure {
 
     /// neard was or is being given the key.
     pub fn is_promoted(&self) -> bool {
-        matches!(self.step, Step::Promoting { .. } | Step::Active)
+        matches!(self.step, Step::Promoting { .. } | Step::Active | Step::Suspending)
     }
 
     /// The next renewal's record.
@@ -88,19 +104,25 @@ impl Tenure {
 
     /// The record that gives the lock back. It says "released", which lets the successor in at
     /// once, only when nobody before us can sign either; otherwise the successor has to wait as
-    /// we would have had to. `bound`: how high a neard that had the key can have signed.
+    /// we would have had to. `bound`: how high a neard can have signed that died with the key.
     pub fn release_record(&self, now: Time, bound: Option<u64>) -> Record {
         let mut record = self.record.next();
         record.reason.clone_from(&self.release_reason);
         if now >= self.safe_at {
             record.state = RecordState::Released;
         }
-        if let Some(bound) = bound
-            && bound >= record.head
+        let signed = match self.signed {
+            Signed::Nothing => None,
+            Signed::Unknown => bound.map(|bound| (bound, true)),
+            Signed::UpTo { height, is_bound } => Some((height, is_bound)),
+        };
+        if let Some((head, is_bound)) = signed
+            && head >= record.head
         {
-            record.head = bound;
-            record.head_is_bound = true;
+            record.head = head;
+            record.head_is_bound = is_bound;
         }
+        record.successor.clone_from(&self.successor);
         record
     }
 

@@ -30,7 +30,7 @@ pub(super) struct NeardConfig {
 
 /// The text with comments blanked out, byte for byte as long as the original, so that a place in
 /// the one is the same place in the other.
-fn blank_comments(text: &str) -> String {
+pub(super) fn blank_comments(text: &str) -> String {
     enum State {
         Code,
         String,

@@ -10,6 +10,7 @@
 
 use super::config::{self, NeardConfig};
 use super::home_lock::{self, HomeLock};
+use super::hot_swap;
 use super::keys::{self, KeyError, KeyFile, KeyKind};
 use super::rpc::loopback_like;
 use nix::unistd::{AccessFlags, access, fchown};
@@ -33,6 +34,8 @@ pub enum Role {
         /// `None`: the home keeps the node key that it has.
         node_key: Option<PathBuf>,
         network_addr: SocketAddr,
+        /// As below, for a standby that is to be given the key while it runs.
+        public_address: Option<IpAddr>,
     },
     /// Signs with the validator key.
     Validator {
@@ -217,6 +220,26 @@ impl Home {
     }
 }
 
+impl Home {
+    /// Why a neard of this home, version and chain cannot be given the key of `account` while it
+    /// runs, and the remedy; `None` if it can. Read anew with each call.
+    pub fn hot_swap_obstacle(
+        &self,
+        version: Option<&str>,
+        chain_id: &str,
+        account: &str,
+    ) -> Option<String> {
+        if let Some(why) = version.and_then(hot_swap::version_obstacle) {
+            return Some(why);
+        }
+        match self.read_config() {
+            Ok((_, text)) => hot_swap::obstacle(&text, chain_id, account)
+                .map(|why| format!("{} {why}", self.config_path().display())),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}
+
 /// What [`Home::prepare`] is going to do.
 struct Plan {
     validator_key_file: String,
@@ -230,12 +253,8 @@ struct Plan {
 impl Home {
     fn plan(&self, role: &Role) -> Result<Plan, HomeError> {
         let (config, text) = self.read_config()?;
-        let (validator_key, node_key, network_addr) = match role {
-            Role::Standby { validator_key, node_key, network_addr }
-            | Role::Validator { validator_key, node_key, network_addr, .. } => {
-                (validator_key, node_key, network_addr)
-            }
-        };
+        let (Role::Standby { validator_key, node_key, network_addr, public_address }
+        | Role::Validator { validator_key, node_key, network_addr, public_address }) = role;
         let validator_key =
             self.key_source(KeyKind::ValidatorKey, validator_key, &config.validator_key_file)?;
         self.check_replaceable(&config.validator_key_file, &validator_key)?;
@@ -244,10 +263,9 @@ impl Home {
             .map(|path| self.key_source(KeyKind::NodeKey, path, &config.node_key_file))
             .transpose()?;
 
-        let public_addrs = match role {
-            // Only a validator announces its address.
-            Role::Standby { .. } | Role::Validator { public_address: None, .. } => Vec::new(),
-            Role::Validator { public_address: Some(ip), .. } => {
+        let public_addrs = match public_address {
+            None => Vec::new(),
+            Some(ip) => {
                 if !config.allow_private_ip_in_public_addrs && !is_public(*ip)
                     || ip.is_unspecified()
                 {

@@ -8,6 +8,7 @@ mod config;
 pub mod guard;
 pub mod home;
 pub mod home_lock;
+mod hot_swap;
 pub mod keys;
 pub mod process;
 pub mod rpc;

@@ -44,9 +44,9 @@ pub enum RpcError {
     Unreachable { addr: SocketAddr, source: std::io::Error },
     #[error("neard at {addr} broke off: {source}")]
     Broken { addr: SocketAddr, source: hyper::Error },
-    #[error("neard at {addr} answered {code} to /status")]
+    #[error("neard at {addr} answered {code}")]
     Refused { addr: SocketAddr, code: u16 },
-    #[error("neard at {addr} answered /status with something else: {why}")]
+    #[error("neard at {addr} answered with something else: {why}")]
     Garbled { addr: SocketAddr, why: String },
 }
 
@@ -82,6 +82,20 @@ impl Rpc {
         parse_status(&body).map_err(|why| RpcError::Garbled { addr, why })
     }
 
+    /// A height above which neard has made no block, from `/metrics` (nearcore
+    /// `chain/client/src/client_actor.rs`, `handle_block_production`, makes blocks up to it).
+    /// `None`: this neard does not tell.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn made_up_to(&self, limit: Duration) -> Result<Option<u64>, RpcError> {
+        let addr = self.addr;
+        let body = tokio::time::timeout(limit, self.get("/metrics"))
+            .await
+            .map_err(|_| RpcError::TimedOut { addr, limit })??;
+        Ok(gauge(&String::from_utf8_lossy(&body), "near_largest_threshold_height"))
+    }
+
     async fn get(&self, path: &str) -> Result<Bytes, RpcError> {
         let addr = self.addr;
         let broken = |source| RpcError::Broken { addr, source };
@@ -106,6 +120,12 @@ impl Rpc {
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         Ok(body.map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?.to_bytes())
     }
+}
+
+/// The value of a gauge without labels, in Prometheus' text format.
+fn gauge(metrics: &str, name: &str) -> Option<u64> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.trim().parse().ok()
 }
 
 /// The loopback address of the same family.

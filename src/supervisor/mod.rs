@@ -3,6 +3,7 @@
 
 mod consul_io;
 pub mod election_key;
+mod key_swap;
 mod keys;
 mod nodes;
 mod process;

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
+use super::key_swap::KeySwap;
 use super::runtime_file::NeardProcess;
 use crate::election::{Event, NeardStatus, Role, SignKey, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
@@ -34,6 +35,14 @@ pub struct NeardOptions {
     pub standby: home::Role,
     pub validator: home::Role,
     pub validator_public_key: PublicKey,
+    pub account: String,
+}
+
+/// What `/status` told last of the program and its chain.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    version: Option<String>,
+    chain_id: Option<String>,
 }
 
 pub struct Process {
@@ -43,14 +52,18 @@ pub struct Process {
     events: Sender<Event>,
     running: Option<Running>,
     preparing: Option<Preparing>,
+    swap: Option<KeySwap>,
+    /// neard is to say how high it can have signed once it has no key.
+    unloading: bool,
+    /// What became of an order at once.
+    at_once: Option<Event>,
     starts: u64,
-    /// neard's version, as `/status` told it last.
-    version: Arc<Mutex<Option<String>>>,
+    told: Arc<Mutex<Told>>,
 }
 
 /// A neard whose home is made ready.
 struct Preparing {
-    work: JoinHandle<Result<SocketAddr, HomeError>>,
+    work: JoinHandle<Result<SocketAddr, String>>,
     deadline: Option<u64>,
     /// It is to stop before it has been started.
     cancelled: bool,
@@ -82,8 +95,11 @@ impl Process {
             events,
             running: None,
             preparing: None,
+            swap: None,
+            unloading: false,
+            at_once: None,
             starts: 0,
-            version: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -96,7 +112,17 @@ impl Process {
     }
 
     pub fn version(&self) -> Option<String> {
-        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told().version
+    }
+
+    fn told(&self) -> Told {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why neard cannot be given the key while it runs, once its chain is known.
+    pub fn swap_obstacle(&self) -> Option<String> {
+        let Told { version, chain_id } = self.told();
+        self.home.hot_swap_obstacle(version.as_deref(), &chain_id?, &self.options.account)
     }
 
     /// Starts of neard beyond the first.
@@ -113,12 +139,23 @@ impl Process {
                 (self.options.validator.clone(), Some(kill_at.as_nanos()))
             }
         };
-        let home = self.home.clone();
+        self.unloading = false;
+        let (home, before) = (self.home.clone(), self.swap.take());
         // It syncs files to a disk that neard's own may keep busy, and the lease has to be renewed
         // meanwhile.
-        let work = tokio::task::spawn_blocking(move || {
-            home.prepare(&home_role)?;
-            home.rpc_addr()
+        let work = tokio::spawn(async move {
+            // A key that was on its way in must not come after this.
+            if let Some(swap) = before {
+                swap.ended().await;
+            }
+            let prepare = move || {
+                home.prepare(&home_role)?;
+                home.rpc_addr()
+            };
+            match tokio::task::spawn_blocking(prepare).await {
+                Ok(result) => result.map_err(|error: HomeError| error.to_string()),
+                Err(error) => Err(format!("cannot prepare neard's home: {error}")),
+            }
         });
         self.preparing = Some(Preparing { work, deadline, cancelled: false });
     }
@@ -164,10 +201,74 @@ impl Process {
     ///
     /// # Errors
     /// The key may still be there.
-    pub fn take_key_out(&self) -> Result<(), HomeError> {
+    pub async fn take_key_out(&mut self) -> Result<(), HomeError> {
+        if let Some(swap) = self.swap.take() {
+            swap.ended().await;
+        }
+        self.home.remove_validator_key(self.validator_key())
+    }
+
+    fn validator_key(&self) -> &Path {
         let (home::Role::Standby { validator_key, .. }
         | home::Role::Validator { validator_key, .. }) = &self.options.standby;
-        self.home.remove_validator_key(validator_key)
+        validator_key
+    }
+
+    /// Has neard load the key, once the guard has confirmed the deadline;
+    /// [`Event::KeyNotLoaded`] if it cannot be.
+    pub fn load_key(&mut self, deadline: Time) {
+        self.unloading = false;
+        if let Some(why) = self.swap_obstacle() {
+            self.at_once = Some(Event::KeyNotLoaded(why));
+            return;
+        }
+        let Some(running) = &mut self.running else {
+            self.at_once = Some(Event::KeyNotLoaded("neard does not run".to_owned()));
+            return;
+        };
+        match running.neard.arm(deadline.as_nanos()) {
+            Ok(seq) => {
+                running.awaits(Ok(seq));
+                self.swap = Some(KeySwap::Arming { seq });
+            }
+            Err(error) => {
+                let why = format!("the guard cannot be reached: {error}");
+                self.at_once = Some(Event::KeyNotLoaded(why));
+            }
+        }
+    }
+
+    /// Has neard unload the key; [`Event::KeyNotUnloaded`] if the key cannot be taken out.
+    pub fn unload_key(&mut self) {
+        self.unloading = true;
+        self.swap = Some(KeySwap::unload(self.home.clone(), self.validator_key().to_owned()));
+    }
+
+    /// SIGHUP. Not while the key is on its way: neard could load it before that is certain.
+    pub fn reload(&self) {
+        if let (None, Some(running)) = (&self.swap, &self.running) {
+            let _ = running.neard.signal(Signal::SIGHUP);
+        }
+    }
+
+    pub fn disarm(&mut self) {
+        self.unloading = false;
+        if let Some(running) = &mut self.running {
+            let sent = running.neard.disarm();
+            running.awaits(sent);
+        }
+    }
+
+    /// The key is in neard's home or out of it, or could not be moved.
+    fn key_moved(&mut self, result: Result<(), Event>) -> FromGuard {
+        self.swap = None;
+        match result {
+            Ok(()) => {
+                self.reload();
+                FromGuard::Nothing
+            }
+            Err(event) => FromGuard::Tell(event),
+        }
     }
 
     pub fn terminate(&mut self) {
@@ -220,24 +321,12 @@ impl Process {
         let rpc = self.running.as_ref().map(|running| running.rpc);
         let events = self.events.clone();
         let ours = self.options.validator_public_key.clone();
-        let version = Arc::clone(&self.version);
+        let (told, unloading) = (Arc::clone(&self.told), self.unloading);
         tokio::spawn(async move {
-            let status = match rpc {
-                Some(rpc) => rpc.status(STATUS_LIMIT).await.map_err(|error| error.to_string()),
+            let result = match rpc {
+                Some(rpc) => status(rpc, &ours, &told, unloading).await,
                 None => Err("neard does not run yet".to_owned()),
             };
-            let result = status.map(|status| {
-                *version.lock().unwrap_or_else(PoisonError::into_inner) = status.version;
-                NeardStatus {
-                    syncing: status.syncing,
-                    head: status.head,
-                    key: match status.validator_public_key {
-                        None => SignKey::None,
-                        Some(key) if key == ours => SignKey::Ours,
-                        Some(_) => SignKey::Other,
-                    },
-                }
-            });
             let _ = events.send(Event::Status { id, result }).await;
         });
     }
@@ -245,15 +334,21 @@ impl Process {
     /// The next thing that becomes of neard's start or that the guard says; never, while there is
     /// none. May be cancelled without loss.
     pub async fn hear_guard(&mut self) -> FromGuard {
+        if let Some(event) = self.at_once.take() {
+            return FromGuard::Tell(event);
+        }
         if let Some(preparing) = &mut self.preparing {
             let rpc = match (&mut preparing.work).await {
-                Ok(result) => result.map_err(|error| error.to_string()),
+                Ok(result) => result,
                 Err(error) => Err(format!("cannot prepare neard's home: {error}")),
             };
             return self.prepared(rpc);
         }
         let Some(running) = &mut self.running else { return std::future::pending().await };
-        let event = running.from_guard.recv().await;
+        let event = tokio::select! {
+            event = running.from_guard.recv() => event,
+            result = KeySwap::done(&mut self.swap) => return self.key_moved(result),
+        };
         match event {
             Some(GuardEvent::Started(identity)) => {
                 running.identity = Some(identity.into());
@@ -261,6 +356,7 @@ impl Process {
             }
             Some(GuardEvent::Armed { seq } | GuardEvent::Pong { seq }) => {
                 running.unanswered.take_if(|(asked, _)| *asked <= seq);
+                self.confirmed(seq);
                 FromGuard::Nothing
             }
             Some(GuardEvent::Exited(exit)) => {
@@ -278,6 +374,39 @@ impl Process {
             }
         }
     }
+}
+
+impl Process {
+    /// The guard has answered the question of this number: if it was the key's deadline, the key
+    /// may go in.
+    fn confirmed(&mut self, seq: u64) {
+        if matches!(self.swap, Some(KeySwap::Arming { seq: asked }) if asked <= seq) {
+            self.swap = Some(KeySwap::load(self.home.clone(), self.validator_key().to_owned()));
+        }
+    }
+}
+
+async fn status(
+    rpc: Rpc,
+    ours: &PublicKey,
+    told: &Mutex<Told>,
+    unloading: bool,
+) -> Result<NeardStatus, String> {
+    let status = rpc.status(STATUS_LIMIT).await.map_err(|error| error.to_string())?;
+    *told.lock().unwrap_or_else(PoisonError::into_inner) =
+        Told { version: status.version, chain_id: status.chain_id };
+    let key = match status.validator_public_key {
+        None => SignKey::None,
+        Some(key) if key == *ours => SignKey::Ours,
+        Some(_) => SignKey::Other,
+    };
+    let made_up_to = if unloading && key == SignKey::None {
+        // Without an answer the core assumes the worst.
+        rpc.made_up_to(STATUS_LIMIT).await.ok().flatten()
+    } else {
+        None
+    };
+    Ok(NeardStatus { syncing: status.syncing, head: status.head, key, made_up_to })
 }
 
 impl Running {
@@ -306,6 +435,7 @@ mod tests {
             validator_key: key,
             node_key: None,
             network_addr: "127.0.0.1:2".parse().unwrap(),
+            public_address: None,
         };
         let options = NeardOptions {
             binary: "neard".into(),
@@ -314,6 +444,7 @@ mod tests {
             validator: standby.clone(),
             standby,
             validator_public_key: serde_json::from_str("\"ed25519:1\"").unwrap(),
+            account: "node3".to_owned(),
         };
         let lock = HomeLock::try_take(&home).unwrap().unwrap();
         let (events, inbox) = mpsc::channel(8);

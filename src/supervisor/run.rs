@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::{Keys, Snapshot, nodes};
 use crate::consul::{self, Client};
 use crate::control;
-use crate::election::{Action, Event, ExitReason, Machine, Notice, SessionId, Time};
+use crate::election::{Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, Time};
 use crate::exporter;
 use crate::neard::boot_clock;
 use crate::neard::guard::SpawnOptions;
@@ -172,6 +172,11 @@ fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError
         });
     }
     let path = |key: Option<&KeyFile>| key.map(|key| key.path.clone());
+    // A neard that gets the key while it runs keeps its identity.
+    let swaps = settings.election.promotion == Promotion::HotSwap;
+    let voter_node_key = path(voter_node_key.as_ref());
+    let validator_node_key =
+        path(validator_node_key.as_ref()).filter(|_| !swaps).or_else(|| voter_node_key.clone());
     let options = NeardOptions {
         binary: settings.neard_binary.clone(),
         boot_nodes: settings.boot_nodes.clone(),
@@ -183,17 +188,22 @@ fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError
         ],
         standby: home::Role::Standby {
             validator_key: validator_key.path.clone(),
-            node_key: path(voter_node_key.as_ref()),
-            network_addr: settings.voter_network_addr,
+            node_key: voter_node_key,
+            network_addr: if swaps {
+                settings.validator_network_addr
+            } else {
+                settings.voter_network_addr
+            },
+            public_address: settings.public_address.filter(|_| swaps),
         },
         validator: home::Role::Validator {
             validator_key: validator_key.path.clone(),
-            // Without a node key of its own the validator keeps the standby's identity.
-            node_key: path(validator_node_key.as_ref().or(voter_node_key.as_ref())),
+            node_key: validator_node_key,
             network_addr: settings.validator_network_addr,
             public_address: settings.public_address,
         },
         validator_public_key: validator_key.public_key,
+        account: account.clone(),
     };
     Ok((options, account))
 }
@@ -244,7 +254,7 @@ impl Supervisor {
             if let Some(event) = event.take() {
                 for action in self.machine.handle(now(), event) {
                     if let Action::Exit(reason) = action {
-                        return self.end(reason);
+                        return self.end(reason).await;
                     }
                     self.carry_out(action).await;
                 }
@@ -289,6 +299,10 @@ impl Supervisor {
             Action::KillNeard => self.process.kill(),
             Action::AskStatus { id } => self.process.ask_status(id),
             Action::ArmGuard(deadline) => self.process.arm(deadline),
+            Action::DisarmGuard => self.process.disarm(),
+            Action::LoadKey { kill_at } => self.process.load_key(kill_at),
+            Action::UnloadKey => self.process.unload_key(),
+            Action::ReloadNeard => self.process.reload(),
             Action::CreateSession => self.consul.create_session(),
             Action::RenewSession(id) => self.consul.renew_session(id),
             Action::DestroySession(id) => self.leave_consul(&id).await,
@@ -363,10 +377,10 @@ impl Supervisor {
     }
 
     /// neard is dead by now.
-    fn end(&mut self, reason: ExitReason) -> Result<(), RunError> {
+    async fn end(&mut self, reason: ExitReason) -> Result<(), RunError> {
         RuntimeFile::remove(&self.runtime_dir);
         // A neard that somebody starts by hand must not find it.
-        if let Err(error) = self.process.take_key_out() {
+        if let Err(error) = self.process.take_key_out().await {
             tracing::error!("the validator key may still be in neard's home: {error}");
         }
         match reason {

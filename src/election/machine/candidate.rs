@@ -5,20 +5,25 @@ use std::time::Duration;
 use super::{Claim, Machine, RETRY, SLOW_RETRY};
 use crate::election::lease::{done_at, millis};
 use crate::election::settings::MAX_LOCK_DELAY;
-use crate::election::tenure::{HeadRule, Tenure};
+use crate::election::tenure::{HeadRule, Signed, Tenure};
 use crate::election::view::View;
 use crate::election::{
     Action, Entry, Lease, Notice, Outcome, Record, RecordState, Refusal, Seen, SessionId, Step,
     Time, Write,
 };
 
+/// How long the node that an operator chose is left alone with a released key.
+const SUCCESSOR_WAIT: Duration = Duration::from_secs(2);
+/// How long everybody else is, before the node that released it takes it back.
+const OWN_RELEASE_WAIT: Duration = Duration::from_secs(3);
+
 impl Machine {
     pub(super) fn candidate_timeouts(&self) -> Vec<Option<Time>> {
         if self.tenure.is_some() {
             return Vec::new();
         }
-        let safe_at = self.view.as_ref().and_then(|view| self.safe_at(view));
-        vec![Some(self.retry_at), safe_at]
+        let Some(view) = &self.view else { return vec![Some(self.retry_at)] };
+        vec![Some(self.retry_at), self.safe_at(view), self.gives_way_until(view)]
     }
 
     /// When every earlier holder is certainly done. `None`: not known yet.
@@ -81,13 +86,24 @@ impl Machine {
             }
             return;
         }
-        if !self.may_stand(view) {
+        if !self.may_stand(view) || self.gives_way_until(view).is_some_and(|at| self.now < at) {
             return;
         }
         if let Some((write, claim)) = self.claim(view, session.clone()) {
             self.claims_sent += 1;
             self.send_write(write, Some(claim), out);
         }
+    }
+
+    /// Until when a released key is another's to take: the node's that an operator chose, or
+    /// anybody's but this one's, which has just given it back.
+    fn gives_way_until(&self, view: &View) -> Option<Time> {
+        let record = view.record().filter(|record| record.state == RecordState::Released)?;
+        if record.instance == self.settings.instance {
+            return Some(view.first_seen() + OWN_RELEASE_WAIT);
+        }
+        let chosen = record.successor.as_ref()?;
+        (*chosen != self.settings.node_id).then(|| view.first_seen() + SUCCESSOR_WAIT)
     }
 
     /// neard is fit to take over from this record's writer. The wall clock has no say: a chain
@@ -238,8 +254,9 @@ impl Machine {
             next_write: claim.sent + self.settings.beat_interval(),
             must_read: false,
             step: Step::Waiting,
-            was_promoted: false,
+            signed: Signed::Nothing,
             release_reason: String::new(),
+            successor: None,
         });
     }
 }

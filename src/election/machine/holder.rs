@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Machine, RETRY};
-use crate::election::neard::Process;
+use crate::election::neard::{Key, Process};
 use crate::election::record::bound_on_head;
+use crate::election::tenure::Signed;
 use crate::election::{
     Action, Entry, Lease, Notice, Outcome, Record, Refusal, Seen, Step, Time, Write,
 };
@@ -18,7 +19,7 @@ impl Machine {
                 vec![Some(since + self.settings.promotion_timeout), Some(tenure.lease.expires())]
             }
             Step::Releasing => vec![Some(tenure.lease.expires())],
-            Step::Active | Step::Draining => Vec::new(),
+            Step::Active | Step::Suspending | Step::Draining => Vec::new(),
         };
         step.into_iter().chain([Some(tenure.next_write)]).collect()
     }
@@ -38,7 +39,7 @@ impl Machine {
         let write = match tenure.step {
             Step::Releasing => {
                 // A dead neard's last block is not known, only how far it can have come.
-                let head = self.neard.last_head.filter(|_| tenure.was_promoted);
+                let head = self.neard.last_head;
                 let bound = head.map(|(asked, head)| bound_on_head(self.now.since(asked), head));
                 Write::Release { index, session, record: tenure.release_record(self.now, bound) }
             }
@@ -47,7 +48,11 @@ impl Machine {
             Step::Draining if matches!(self.neard.process, Process::Stopping { kill_at: None }) => {
                 return;
             }
-            Step::Waiting | Step::Promoting { .. } | Step::Active | Step::Draining => {
+            Step::Waiting
+            | Step::Promoting { .. }
+            | Step::Active
+            | Step::Suspending
+            | Step::Draining => {
                 let own = self.settings.lease_ms();
                 let record = tenure.beat_record(own, self.neard.head());
                 tenure.next_write = self.now + self.settings.beat_interval();
@@ -66,7 +71,8 @@ impl Machine {
                 let may = self.neard.is_eligible()
                     && self.now >= safe_at
                     && tenure.head.is_met(self.now, self.neard.head())
-                    && tenure.lease.remaining(self.now) >= self.settings.lease / 2;
+                    && tenure.lease.remaining(self.now) >= self.settings.lease / 2
+                    && (self.neard.is_settled(self.now) || !self.can_swap());
                 if may {
                     self.promote(out);
                 } else if self.now >= safe_at {
@@ -82,7 +88,11 @@ impl Machine {
             Step::Active if self.neard.out_of_sync_for(self.now) > self.sync_patience() => {
                 self.drain("neard is not in sync", out);
             }
-            Step::Promoting { .. } | Step::Active | Step::Draining | Step::Releasing => {}
+            Step::Promoting { .. }
+            | Step::Active
+            | Step::Suspending
+            | Step::Draining
+            | Step::Releasing => {}
         }
     }
 
@@ -99,31 +109,48 @@ impl Machine {
     fn promote(&mut self, out: &mut Vec<Action>) {
         let Some(tenure) = &mut self.tenure else { return };
         tenure.step = Step::Promoting { since: self.now };
-        tenure.was_promoted = true;
+        tenure.signed = Signed::Unknown;
+        if self.can_swap() {
+            self.load_key(out);
+        } else {
+            self.promote_by_restart(out);
+        }
+    }
+
+    pub(super) fn promote_by_restart(&mut self, out: &mut Vec<Action>) {
+        let Some(tenure) = &self.tenure else { return };
         let text = format!("restarting neard with the validator key, term {}", tenure.term());
         out.push(Action::Log(Notice::Info(text)));
         self.terminate_neard(self.settings.promotion_stop_timeout, out);
     }
 
-    /// Stops neard; the lock is given back once it is dead, or at once if it has no key yet.
+    /// Takes the key from neard or stops it; the lock is given back once it cannot sign any more,
+    /// or at once if it has no key yet.
     pub(super) fn drain(&mut self, why: &str, out: &mut Vec<Action>) {
         let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.is_promoted()) else {
             return;
         };
-        if !self.neard.keyed {
+        if !self.neard.keyed() {
             self.release(why);
             return;
         }
         out.push(Action::Log(Notice::Info(format!("giving the validator key back: {why}"))));
         tenure.step = Step::Draining;
         why.clone_into(&mut tenure.release_reason);
-        self.terminate_neard(self.settings.stop_timeout, out);
+        match self.neard.key {
+            Key::In if self.can_swap() && self.neard.is_settled(self.now) => self.unload_key(out),
+            Key::Unloading { .. } => {}
+            // A key that was not confirmed may be loaded late: only death undoes that.
+            Key::In | Key::Loading { .. } | Key::Out => {
+                self.terminate_neard(self.settings.stop_timeout, out);
+            }
+        }
     }
 
     /// Gives the lock back; neard has no key.
     pub(super) fn release(&mut self, why: &str) {
         if let Some(tenure) = &mut self.tenure
-            && !self.neard.keyed
+            && !self.neard.keyed()
             && tenure.step != Step::Releasing
         {
             tenure.release(why.to_owned(), self.now);
@@ -136,7 +163,7 @@ impl Machine {
             return;
         }
         out.push(Action::Log(Notice::Error(format!("lost the lock: {why}"))));
-        if self.neard.keyed && !self.neard.is_down() {
+        if self.neard.keyed() && !self.neard.is_down() {
             self.kill_neard(out);
         }
     }
@@ -221,7 +248,7 @@ impl Machine {
     fn arm(&mut self, out: &mut Vec<Action>) {
         let Some(tenure) = &self.tenure else { return };
         let kill_at = tenure.kill_at(self.settings.kill_margin);
-        if self.neard.keyed && self.armed.is_none_or(|armed| armed < kill_at) {
+        if self.neard.keyed() && self.armed.is_none_or(|armed| armed < kill_at) {
             self.armed = Some(kill_at);
             out.push(Action::ArmGuard(kill_at));
         }

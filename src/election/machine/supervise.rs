@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Machine, SLOW_RETRY};
-use crate::election::neard::{EAGER_STATUS_INTERVAL, Process};
+use crate::election::neard::{EAGER_STATUS_INTERVAL, Key, Process};
 use crate::election::session::Session;
 use crate::election::{
     Action, ExitReason, NeardStatus, Notice, Role, SessionId, SignKey, Step, Time,
@@ -21,11 +21,14 @@ impl Machine {
             Session::Live { renew_at, .. } => Some(renew_at),
             Session::Creating => None,
         };
-        vec![process, session, self.neard.next_ask(), self.armed]
+        let mut timeouts = vec![process, session, self.neard.next_ask(), self.armed];
+        timeouts.extend(self.swap_timeouts());
+        timeouts
     }
 
     pub(super) fn neard_exited(&mut self, why: &str, out: &mut Vec<Action>) {
-        let was_keyed = self.neard.keyed;
+        let was_keyed = self.neard.keyed();
+        let obeyed = matches!(self.neard.process, Process::Stopping { kill_at: Some(_) });
         let asked_to = self.neard.exited(self.now);
         self.armed = None;
         if !asked_to {
@@ -34,7 +37,7 @@ impl Machine {
         if let Some(tenure) = &mut self.tenure {
             match tenure.step {
                 // It was stopped to be started anew with the key.
-                Step::Promoting { .. } if !was_keyed => {}
+                Step::Promoting { .. } if !was_keyed || obeyed => {}
                 Step::Releasing => {}
                 _ => tenure.release(format!("neard is gone: {why}"), self.now),
             }
@@ -63,7 +66,9 @@ impl Machine {
             return;
         }
         match result {
-            Ok(status) => self.check_key(status.key, out),
+            // On its way out it is waited for only by its death.
+            Ok(_) if !self.neard.is_up() => {}
+            Ok(status) => self.check_key(&status, out),
             Err(why) if self.neard.is_up() => {
                 let text = format!("Cannot reach neard status api: {why}");
                 out.push(Action::Log(Notice::Warning(text)));
@@ -79,10 +84,11 @@ impl Machine {
     }
 
     /// Compares the key that neard says it signs with to the one that it was given.
-    fn check_key(&mut self, key: SignKey, out: &mut Vec<Action>) {
-        match (self.neard.keyed, key) {
-            (false, SignKey::None) => self.neard.is_sound(),
-            (false, SignKey::Ours | SignKey::Other) => {
+    /// Compares the key that neard says it signs with to the one that it was given.
+    fn check_key(&mut self, status: &NeardStatus, out: &mut Vec<Action>) {
+        match (self.neard.key, status.key) {
+            (Key::Out, SignKey::None) => self.neard.is_sound(),
+            (Key::Out, SignKey::Ours | SignKey::Other) => {
                 // Perhaps another neard answers at this address. Ours must not go on beside it.
                 let text = "neard was started without a validator key but says that it has one: \
                             killing it; check rpc.addr and validator_key_file in its config.json";
@@ -93,26 +99,32 @@ impl Machine {
                     self.give_up(text);
                 }
             }
-            (true, SignKey::Ours) => {
-                self.neard.is_sound();
-                if let Some(tenure) = &mut self.tenure
-                    && matches!(tenure.step, Step::Promoting { .. })
-                {
-                    tenure.step = Step::Active;
-                    tenure.next_write = self.now;
-                    let text = format!("neard confirmed the validator key, term {}", tenure.term());
-                    out.push(Action::Log(Notice::Info(text)));
-                }
-            }
-            (true, SignKey::None | SignKey::Other) => {
+            (Key::In | Key::Loading { .. }, SignKey::Ours) => self.key_confirmed(out),
+            (Key::Loading { .. }, SignKey::None) => {}
+            (Key::In, SignKey::None) | (Key::In | Key::Loading { .. }, SignKey::Other) => {
                 self.drain("neard does not confirm the validator key", out);
             }
+            (Key::Unloading { .. }, SignKey::None) => self.key_unloaded(status, out),
+            (Key::Unloading { .. }, SignKey::Ours | SignKey::Other) => {}
+        }
+    }
+
+    fn key_confirmed(&mut self, out: &mut Vec<Action>) {
+        self.neard.key = Key::In;
+        self.neard.is_sound();
+        if let Some(tenure) = &mut self.tenure
+            && matches!(tenure.step, Step::Promoting { .. })
+        {
+            tenure.step = Step::Active;
+            tenure.next_write = self.now;
+            let text = format!("neard confirmed the validator key, term {}", tenure.term());
+            out.push(Action::Log(Notice::Info(text)));
         }
     }
 
     /// The last line of defence beside the guard, which does the same by its own timer.
     pub(super) fn enforce_lease(&mut self, out: &mut Vec<Action>) {
-        if !self.neard.keyed || self.armed.is_none_or(|armed| self.now < armed) {
+        if !self.neard.keyed() || self.armed.is_none_or(|armed| self.now < armed) {
             return;
         }
         if self.tenure.take().is_some() {
@@ -135,6 +147,9 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn drive_question(&mut self, out: &mut Vec<Action>) {
         if self.neard.next_ask().is_some_and(|at| self.now >= at) {
             let interval = if self.neard.is_up() {
                 self.settings.status_interval
@@ -159,7 +174,8 @@ impl Machine {
             }
             _ => Role::Standby,
         };
-        self.neard.starts(self.now, role != Role::Standby);
+        let key = if role == Role::Standby { Key::Out } else { Key::In };
+        self.neard.starts(self.now, key);
         out.push(Action::StartNeard(role));
     }
 
@@ -174,7 +190,7 @@ impl Machine {
         self.neard.process = Process::Stopping { kill_at: None };
         out.push(Action::KillNeard);
         if let Some(tenure) = &mut self.tenure
-            && self.neard.keyed
+            && self.neard.keyed()
             && tenure.is_promoted()
         {
             tenure.step = Step::Draining;
@@ -205,7 +221,10 @@ impl Machine {
             Some(_) => self.release("kneard is stopping"),
             None => {}
         }
-        self.terminate_neard(self.settings.stop_timeout, out);
+        // One that unloads the key is stopped when it has: the successor waits for that.
+        if !matches!(self.neard.key, Key::Unloading { .. }) {
+            self.terminate_neard(self.settings.stop_timeout, out);
+        }
     }
 
     pub(super) fn session_created(

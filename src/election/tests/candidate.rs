@@ -251,7 +251,8 @@ fn a_node_that_does_not_answer_or_lags_does_not_stand() {
 
     let mut node = Node::voting();
     node.tick(100);
-    let syncing = Ok(NeardStatus { syncing: true, head: HEAD, key: SignKey::None });
+    let syncing =
+        Ok(NeardStatus { syncing: true, head: HEAD, key: SignKey::None, made_up_to: None });
     assert_eq!(node.status(110, syncing), [changed(State::Voting, State::Syncing)]);
     assert_eq!(node.watched(120, free(HEAD)), []);
 }

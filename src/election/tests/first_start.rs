@@ -17,7 +17,12 @@ fn a_new_node_starts_neard_without_the_key_and_watches() {
 fn a_session_is_created_once_neard_is_in_sync() {
     let mut node = Node::new();
     node.tick(0);
-    let syncing = Ok(crate::election::NeardStatus { syncing: true, head: 5, key: SignKey::None });
+    let syncing = Ok(crate::election::NeardStatus {
+        syncing: true,
+        head: 5,
+        key: SignKey::None,
+        made_up_to: None,
+    });
     assert_eq!(node.status(10, syncing), [changed(State::Startup, State::Syncing)]);
     node.tick(1_010);
     assert_eq!(

@@ -76,7 +76,7 @@ pub fn changed(from: State, to: State) -> Action {
 }
 
 pub fn in_sync(head: u64, key: SignKey) -> Result<NeardStatus, String> {
-    Ok(NeardStatus { syncing: false, head, key })
+    Ok(NeardStatus { syncing: false, head, key, made_up_to: None })
 }
 
 pub fn refused(refusal: Refusal) -> Outcome {

@@ -221,7 +221,8 @@ fn a_dying_neard_that_is_never_reaped_lets_a_successor_in_by_its_lease() {
 /// Keeps a neard out of sync, and its lease in force, from 1,200 ms on; returns when the key is
 /// given back.
 fn given_back_for_want_of_sync(node: &mut Node) -> u64 {
-    let syncing = || Ok(NeardStatus { syncing: true, head: HEAD, key: SignKey::Ours });
+    let syncing =
+        || Ok(NeardStatus { syncing: true, head: HEAD, key: SignKey::Ours, made_up_to: None });
     let mut index = 51;
     let mut now = 1_200;
     node.tick(now);
@@ -247,7 +248,7 @@ fn a_holder_that_falls_out_of_sync_for_long_gives_the_key_away() {
 #[test]
 fn a_promoted_neard_that_still_looks_for_its_peers_keeps_the_key() {
     let mut node = Node::starting_with_key();
-    let syncing = NeardStatus { syncing: true, head: HEAD, key: SignKey::Ours };
+    let syncing = NeardStatus { syncing: true, head: HEAD, key: SignKey::Ours, made_up_to: None };
     node.status(200, Ok(syncing));
     assert_eq!(node.machine.step(), Some(&Step::Active));
     node.written(200, Outcome::Committed(51));

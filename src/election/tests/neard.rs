@@ -171,7 +171,10 @@ fn the_six_states_follow_from_what_is_known() {
     let mut node = Node::new();
     assert_eq!(node.machine.state(), State::Startup);
     node.tick(0);
-    node.status(1, Ok(NeardStatus { syncing: true, head: 1, key: SignKey::None }));
+    node.status(
+        1,
+        Ok(NeardStatus { syncing: true, head: 1, key: SignKey::None, made_up_to: None }),
+    );
     assert_eq!(node.machine.state(), State::Syncing);
     node.tick(1_001);
     node.status(1_002, in_sync(HEAD, SignKey::None));

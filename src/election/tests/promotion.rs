@@ -184,7 +184,12 @@ fn a_holder_that_falls_out_of_sync_before_it_has_the_key_gives_the_lock_back() {
     node.watched(0, entry(INDEX, None, &record(7, 3, RecordState::Active)));
     node.written(0, Outcome::Committed(50));
     node.tick(100);
-    let syncing = crate::election::NeardStatus { syncing: true, head: HEAD, key: SignKey::None };
+    let syncing = crate::election::NeardStatus {
+        syncing: true,
+        head: HEAD,
+        key: SignKey::None,
+        made_up_to: None,
+    };
     let actions = node.status(110, Ok(syncing));
     let write = Node::write_of(&actions);
     assert!(matches!(write, Write::Release { .. }));

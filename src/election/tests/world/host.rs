@@ -99,6 +99,7 @@ impl Host {
                     syncing: now < self.out_of_sync_until,
                     head: now / BLOCK_TIME,
                     key: if process.keyed { SignKey::Ours } else { SignKey::None },
+                    made_up_to: None,
                 })
             }
             _ => Err("no answer".to_owned()),
@@ -172,6 +173,12 @@ impl World {
                 self.after(delay, Item::AnswerStatus { host, life, neard, id });
             }
             Action::ArmGuard(kill_at) => self.arm(host, kill_at),
+            Action::LoadKey { .. }
+            | Action::UnloadKey
+            | Action::ReloadNeard
+            | Action::DisarmGuard => {
+                unreachable!("this world restarts neard")
+            }
             Action::CreateSession => self.send(host, Request::CreateSession),
             Action::RenewSession(id) => self.send(host, Request::RenewSession(id)),
             Action::DestroySession(id) => self.send(host, Request::DestroySession(id)),
