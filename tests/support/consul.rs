@@ -104,8 +104,11 @@ impl Consul {
             .collect();
         drop(held);
 
-        let join: Vec<String> =
-            places.iter().zip(&ports).map(|((_, ip), ports)| format!("{ip}:{}", ports[0])).collect();
+        let join: Vec<String> = places
+            .iter()
+            .zip(&ports)
+            .map(|((_, ip), ports)| format!("{ip}:{}", ports[0]))
+            .collect();
         let mut servers = Vec::new();
         for (i, ((namespace, ip), ports)) in places.into_iter().zip(&ports).enumerate() {
             let name = format!("consul{i}");
