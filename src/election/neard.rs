@@ -11,7 +11,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 const STEADY_AFTER: Duration = Duration::from_secs(60);
 /// A neard that starts answers `/status` a moment before it handles SIGHUP, and until then dies of
 /// it (nearcore `neard/src/cli.rs`, `RunCmd::run`).
-pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(2);
+pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// How often it is told again to reload: a signal that comes during a reload is lost (ibid.).
 const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a neard is asked that is expected to answer or to reach a height any moment.

@@ -28,6 +28,9 @@ impl Machine {
 
     pub(super) fn neard_exited(&mut self, why: &str, out: &mut Vec<Action>) {
         let was_keyed = self.neard.keyed();
+        if matches!(self.neard.key, Key::Loading { .. }) && self.neard.is_up() {
+            self.swap_works = false;
+        }
         let obeyed = matches!(self.neard.process, Process::Stopping { kill_at: Some(_) });
         let asked_to = self.neard.exited(self.now);
         self.armed = None;

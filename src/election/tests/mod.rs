@@ -1,6 +1,7 @@
 //! The protocol's specification, as tests: a state and an event, and the exact actions.
 
 mod candidate;
+mod doppelganger;
 mod first_start;
 mod harness;
 mod holder;
@@ -10,5 +11,6 @@ mod properties;
 mod release;
 mod session;
 mod sights;
+mod swap;
 mod units;
 mod world;
