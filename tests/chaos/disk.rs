@@ -19,7 +19,8 @@ pub struct Disk {
 
 impl Disk {
     /// Puts a file system of `mib` MiB in the place of `home`, with the files that are there. The
-    /// signature log stays outside: the verdict must not depend on the disk that is broken.
+    /// signature log stays outside: the verdict must not depend on the disk that is broken. So do
+    /// the orders to the stand-in.
     pub fn new(home: &Path, mib: usize) -> Self {
         let files: Vec<_> = fs::read_dir(home)
             .unwrap()
@@ -34,7 +35,9 @@ impl Disk {
             fs::write(home.join(&name), content).unwrap();
             fs::set_permissions(home.join(&name), metadata.permissions()).unwrap();
         }
-        symlink(home.with_extension("signatures.log"), home.join("signatures.log")).unwrap();
+        for outside in ["signatures.log", "faults.json"] {
+            symlink(home.with_extension(outside), home.join(outside)).unwrap();
+        }
         Self { home: home.to_owned(), full: 0, read_only: 0 }
     }
 

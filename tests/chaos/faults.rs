@@ -77,6 +77,14 @@ pub fn make(stage: &mut Stage, number: usize, kind: Kind) -> Result<Made, String
             let namespace = stage.hosts[host].namespace.clone();
             Ok(cut(name(stage, host), &namespace, number, wires, way))
         }
+        Kind::Neard(trouble, node) => {
+            let host = resolve(stage, node);
+            stage.hosts[host].begin_trouble(trouble);
+            Ok(healed_by(name(stage, host), move |stage| {
+                stage.hosts[host].end_trouble(trouble);
+                Ok(())
+            }))
+        }
         Kind::FullDisk(node) => {
             let host = resolve(stage, node);
             stage.hosts[host].disk.fill();
@@ -173,7 +181,7 @@ fn hit(
 
 /// kneard is dead or dying, and stays so until the fault is healed.
 fn take_down(stage: &mut Stage, host: usize) -> Made {
-    stage.hosts[host].down += 1;
+    stage.hosts[host].take_down();
     healed_by(name(stage, host), move |stage| {
         stage.hosts[host].allow_start();
         Ok(())

@@ -1,17 +1,18 @@
 //! One kneard's host: its namespace, disk, clock and freezer, and what keeps kneard running.
 
 use std::{
-    io,
+    fs, io,
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::{
     disk::Disk,
     freezer::Freezer,
-    plan::Part,
+    plan::{Part, Trouble},
     support::{
         kneard::{Kneard, Setup, errors},
         netns::NetNs,
@@ -33,9 +34,12 @@ pub struct Host {
     pub clock: WallClock,
     pub tail: Tail,
     pub freezer: Freezer,
+    troubles: Vec<Trouble>,
     kneard: Option<Kneard>,
     /// Faults that keep kneard from being started.
-    pub down: usize,
+    down: usize,
+    /// A fault has killed or stopped the kneard that runs.
+    taken_down: bool,
     start_at: Instant,
     paused: usize,
     paused_from: Duration,
@@ -66,8 +70,10 @@ impl Host {
             disk,
             clock,
             freezer,
+            troubles: Vec::new(),
             kneard: None,
             down: 0,
+            taken_down: false,
             start_at: Instant::now(),
             paused: 0,
             paused_from: Duration::ZERO,
@@ -82,17 +88,24 @@ impl Host {
             // What it left behind goes on: its guard kills neard and gives the lock back.
             std::mem::forget(kneard);
             self.start_at = Instant::now() + RESTART_AFTER;
-            return Some(End { status, error, wanted: self.down > 0 });
+            return Some(End { status, error, wanted: self.taken_down });
         }
         if self.kneard.is_none() && self.down == 0 && Instant::now() >= self.start_at {
             let kneard = self.setup.clone().start_in(Some(&self.namespace));
             self.freezer.add(&kneard.process);
             self.kneard = Some(kneard);
+            self.taken_down = false;
         }
         None
     }
 
-    /// A fault has taken kneard down; started again at once when it is healed.
+    /// A fault has killed kneard or asked it to stop; it is not started again for now.
+    pub fn take_down(&mut self) {
+        self.down += 1;
+        self.taken_down = true;
+    }
+
+    /// The other end of [`Host::take_down`]; started again at once when it is healed.
     pub fn allow_start(&mut self) {
         self.down -= 1;
         self.start_at = Instant::now();
@@ -120,6 +133,36 @@ impl Host {
             .into_iter()
             .filter_map(|p| self.process(p))
             .collect()
+    }
+
+    pub fn begin_trouble(&mut self, trouble: Trouble) {
+        self.troubles.push(trouble);
+        self.order_troubles();
+    }
+
+    pub fn end_trouble(&mut self, trouble: Trouble) {
+        if let Some(at) = self.troubles.iter().position(|one| *one == trouble) {
+            self.troubles.remove(at);
+        }
+        self.order_troubles();
+    }
+
+    /// Tells the stand-in, which looks ten times a second.
+    fn order_troubles(&self) {
+        let mut faults = serde_json::Map::new();
+        for trouble in &self.troubles {
+            let (name, value) = match trouble {
+                Trouble::Silent => ("status", json!("hang")),
+                Trouble::DeafToReloads => ("reload", json!("broken")),
+                Trouble::SlowToReload => ("reload_ms", json!(1_500)),
+                Trouble::SlowToStart => ("start_ms", json!(4_000)),
+            };
+            faults.insert(name.to_owned(), value);
+        }
+        let file = self.setup.home.with_extension("faults.json");
+        let new = self.setup.home.with_extension("faults.new");
+        fs::write(&new, serde_json::Value::Object(faults).to_string()).unwrap();
+        fs::rename(&new, &file).unwrap();
     }
 
     /// All of the host stands still.

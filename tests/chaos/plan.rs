@@ -50,6 +50,18 @@ pub enum Way {
     Lossy(u8),
 }
 
+/// What neard does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It takes questions for its status and never answers.
+    Silent,
+    /// SIGHUP does nothing: no key comes in or goes out.
+    DeafToReloads,
+    /// SIGHUP takes effect late.
+    SlowToReload,
+    SlowToStart,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// SIGKILL. A kneard is started again when the fault is healed; kneard restarts the others.
@@ -66,6 +78,7 @@ pub enum Kind {
     /// SIGTERM to kneard, and a start when it is healed.
     Terminate(Node),
     CutOff(From, Way, Node),
+    Neard(Trouble, Node),
     FullDisk(Node),
     ReadOnlyHome(Node),
     /// Seconds by which the wall clock jumps; healed, it jumps back.
@@ -212,6 +225,14 @@ fn deck() -> Vec<Kind> {
         Kind::CutOff(From::Everyone, Way::Out, Holder),
         Kind::CutOff(From::Everyone, Way::Lossy(20), Holder),
         Kind::CutOff(From::Everyone, Way::Both, Standby(0)),
+        Kind::Neard(Trouble::Silent, Holder),
+        Kind::Neard(Trouble::Silent, Standby(0)),
+        Kind::Neard(Trouble::DeafToReloads, Holder),
+        Kind::Neard(Trouble::DeafToReloads, Standby(1)),
+        Kind::Neard(Trouble::SlowToReload, Holder),
+        Kind::Neard(Trouble::SlowToReload, Standby(0)),
+        Kind::Neard(Trouble::SlowToStart, Holder),
+        Kind::Neard(Trouble::SlowToStart, Standby(1)),
         Kind::FullDisk(Holder),
         Kind::FullDisk(Standby(0)),
         Kind::ReadOnlyHome(Holder),
@@ -256,6 +277,7 @@ impl Kind {
             // Past the 30 s after which a neard that is out of sync gives the key away.
             Self::CutOff(From::Chain, _, _) => 5_000..=45_000,
             Self::CutOff(_, _, _) => 2_000..=25_000,
+            Self::Neard(_, _) => 3_000..=20_000,
             Self::FullDisk(_) | Self::ReadOnlyHome(_) => 5_000..=20_000,
             Self::StepClock(_, _) => 3_000..=15_000,
             Self::KillServer(_) | Self::StopServer(_) | Self::CutOffServer(_, _) => 2_000..=20_000,
@@ -274,6 +296,7 @@ impl Kind {
             Self::PauseHostLong(node) => format!("pause host beyond the lease, {node}"),
             Self::Terminate(node) => format!("stop kneard with SIGTERM, {node}"),
             Self::CutOff(from, way, node) => format!("cut off from {from}, {way}, {node}"),
+            Self::Neard(trouble, node) => format!("neard {trouble}, {node}"),
             Self::FullDisk(node) => format!("full disk, {node}"),
             Self::ReadOnlyHome(node) => format!("read-only home, {node}"),
             Self::StepClock(_, node) => format!("step of the wall clock, {node}"),
@@ -313,6 +336,17 @@ impl fmt::Display for Part {
             Self::Kneard => "kneard",
             Self::Guard => "guard",
             Self::Neard => "neard",
+        })
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "does not answer",
+            Self::DeafToReloads => "ignores reloads",
+            Self::SlowToReload => "is slow to reload",
+            Self::SlowToStart => "is slow to start",
         })
     }
 }

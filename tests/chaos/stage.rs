@@ -184,7 +184,7 @@ impl Stage {
         let mut complaints = Vec::new();
         let end = boot_time() + bound;
         for host in &mut self.hosts {
-            host.down += 1;
+            host.take_down();
             if let Some(process) = host.process(crate::plan::Part::Kneard) {
                 crate::host::signal(&process, nix::sys::signal::Signal::SIGTERM);
             }
