@@ -86,7 +86,7 @@ fn played(options: &Options, enclosure: &Enclosure) -> u8 {
 }
 
 fn play(options: &Options, enclosure: &Enclosure, directory: &Path) -> bool {
-    let timeline = Arc::new(Timeline::new(directory));
+    let timeline = Arc::new(Timeline::new(directory, !options.quiet));
     let mut stage = Stage::set(options, &enclosure.run, directory, Arc::clone(&timeline));
     let start = boot_time();
     timeline.note(format_args!("all ready: {} begins", options.seed));
@@ -105,7 +105,7 @@ fn play(options: &Options, enclosure: &Enclosure, directory: &Path) -> bool {
         let json = serde_json::to_vec_pretty(&report.json()).unwrap();
         fs::write(file, json).unwrap_or_else(|e| panic!("--json {}: {e}", file.display()));
     }
-    if !good {
+    if !good && options.quiet {
         println!("what happened:\n{}", fs::read_to_string(directory.join("timeline.txt")).unwrap());
     }
     if options.keep || !good {

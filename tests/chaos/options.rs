@@ -33,6 +33,10 @@ pub struct Options {
     #[arg(long)]
     pub keep: bool,
 
+    /// Print nothing while all goes well, before the report
+    #[arg(long)]
+    pub quiet: bool,
+
     /// Print the plan and end
     #[arg(long)]
     pub plan: bool,

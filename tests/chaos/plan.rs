@@ -146,8 +146,8 @@ impl Plan {
 
     fn group(&mut self) -> Group {
         let count = match self.random.below(100) {
-            0..45 => 1,
-            45..80 => 2,
+            0..55 => 1,
+            55..85 => 2,
             _ => 3,
         };
         let mut faults: Vec<Fault> = Vec::new();

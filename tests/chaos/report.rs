@@ -9,7 +9,7 @@ use crate::{
     run::{Course, Played},
     stage::Stage,
     support::signatures::signing_times,
-    verdict::Verdict,
+    verdict::{Change, Verdict},
 };
 
 /// Signatures come at every block, one each 600 ms: less is no gap.
@@ -54,6 +54,9 @@ struct Row {
 
 const SEVERAL: &str = "several at once";
 
+/// The end of a process may be seen a moment before the fault that caused it was noted.
+const NOTED_LATE: Duration = Duration::from_millis(50);
+
 impl Report {
     pub fn new(
         options: &Options,
@@ -82,9 +85,9 @@ impl Report {
             }
             row.silences
                 .extend(silences(&times, group.start, end).iter().map(|(length, _)| *length).max());
-            // The one's end may be seen a moment before the fault was noted.
-            let window = group.start.saturating_sub(Duration::from_millis(50))..end;
+            let window = group.start.saturating_sub(NOTED_LATE)..end;
             for change in verdict.changes.iter().filter(|change| window.contains(&change.at)) {
+                let row = rows.entry(cause(group, change)).or_default();
                 match change.same_home {
                     true => row.same_home += 1,
                     false => row.takeovers.extend(change.gap),
@@ -138,10 +141,13 @@ impl Report {
         line(format_args!("a host is paused by {}", self.freezer));
         line(format_args!(""));
         line(format_args!(
-            "In seconds. silent: the longest span without a signature, while this fault alone was at work and"
+            "In seconds. silent: the longest span without a signature, while this fault alone was at work"
         ));
         line(format_args!(
-            "after it; takeover: from the last signature of one host to the first of the next."
+            "and after it; takeover: from the last signature of one host to the first of the next; of"
+        ));
+        line(format_args!(
+            "several faults at once it is counted with the last one that hit the signer's host."
         ));
         line(format_args!(""));
         line(format_args!(
@@ -283,6 +289,18 @@ fn name(group: &Played) -> String {
         Some(done) if !is_several(group) => done.kind.name(),
         _ => SEVERAL.to_owned(),
     }
+}
+
+/// The row that a change of signer counts in: of several faults, the last one before it that hit the
+/// signer's host, else the last one on Consul.
+fn cause(group: &Played, change: &Change) -> String {
+    let last = |hit: &dyn Fn(&str) -> bool| {
+        let before = group.done.iter().filter(|done| done.at <= change.at + NOTED_LATE);
+        before.filter(|done| done.made.as_deref().is_ok_and(hit)).max_by_key(|done| done.at)
+    };
+    let found = last(&|target| target.starts_with(&change.from));
+    let found = found.or_else(|| last(&|target| target.contains("consul")));
+    found.map_or_else(|| name(group), |done| done.kind.name())
 }
 
 /// The spans between signatures from `from` to `to`, and where each begins after `from`.

@@ -25,6 +25,8 @@ const TICK: Duration = millis(20);
 /// What came of one planned fault.
 pub struct Done {
     pub kind: Kind,
+    /// In boot time.
+    pub at: Duration,
     /// Whom it hit, or why it could not be made.
     pub made: Result<String, String>,
 }
@@ -114,6 +116,7 @@ fn play(
         if !stopping && next_fault == Some(next) {
             let fault = waiting.pop().expect("it is the next");
             *faults += 1;
+            let at = boot_time();
             let made = faults::make(stage, *faults, fault.kind);
             let name = fault.kind.name();
             let made = match made {
@@ -134,7 +137,7 @@ fn play(
                     Err(why)
                 }
             };
-            done.push(Done { kind: fault.kind, made });
+            done.push(Done { kind: fault.kind, at, made });
         } else if let Some((_, line, heal)) = healing.pop() {
             match heal(stage) {
                 Ok(()) => stage.timeline.note(format_args!("group {number}: healed: {line}")),

@@ -40,6 +40,8 @@ impl Pause {
 pub struct Change {
     /// Until when the one could sign, in boot time.
     pub at: Duration,
+    /// The name of its host.
+    pub from: String,
     /// From the last signature of the one to the first of the other, where both signed.
     pub gap: Option<Duration>,
     pub same_home: bool,
@@ -140,6 +142,7 @@ pub fn judge(found: &Value, pauses: &[Pause]) -> Verdict {
 fn change(change: &Value) -> Change {
     Change {
         at: time(&change["from"]["end"]),
+        from: base(&change["from"]["home"]).to_owned(),
         gap: change["signature_gap_ms"].as_f64().map(|ms| {
             // Below zero: they overlap, which is judged elsewhere.
             Duration::from_secs_f64(ms.max(0.0) / 1000.0)
@@ -149,9 +152,12 @@ fn change(change: &Value) -> Change {
 }
 
 fn process(value: &Value) -> String {
-    let home = value["home"].as_str().unwrap_or("");
     let run = value["run"].as_str().unwrap_or("");
-    format!("{} (run {run})", home.rsplit('/').next().unwrap_or(home))
+    format!("{} (run {run})", base(&value["home"]))
+}
+
+fn base(home: &Value) -> &str {
+    home.as_str().and_then(|home| home.rsplit('/').next()).unwrap_or("")
 }
 
 fn time(value: &Value) -> Duration {
