@@ -1,7 +1,7 @@
 //! The Consul session: made, renewed, doubted.
 
 use super::harness::*;
-use crate::election::{Action, Event, State};
+use crate::election::{Action, Event, Notice, Outcome, State};
 
 #[test]
 fn a_session_that_cannot_be_created_is_tried_again_after_a_second() {
@@ -14,6 +14,20 @@ fn a_session_that_cannot_be_created_is_tried_again_after_a_second() {
     assert!(node.logged("no answer"));
     node.on(1_020, Event::SessionCreated(Ok(own())));
     assert!(node.logged("Consul answers again"));
+}
+
+#[test]
+fn a_consul_that_does_not_answer_is_logged_once() {
+    let mut node = Node::holder();
+    let errors = |node: &Node| node.log.iter().filter(|n| matches!(n, Notice::Error(_))).count();
+    node.tick(1_000);
+    // The texts differ: each names the addresses in another order, and other times.
+    node.written(1_500, Outcome::Unknown("a: no answer within 333 ms; b: refused".to_owned()));
+    node.tick(2_000);
+    node.on(2_100, Event::SessionRenewed(Err("b: no answer within 1 s; a: refused".to_owned())));
+    node.tick(4_000);
+    node.on(4_100, Event::SessionRenewed(Err("a: refused".to_owned())));
+    assert_eq!(errors(&node), 1, "{:?}", node.log);
 }
 
 #[test]
