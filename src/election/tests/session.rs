@@ -23,10 +23,9 @@ fn a_consul_that_does_not_answer_is_logged_once() {
     node.tick(1_000);
     // The texts differ: each names the addresses in another order, and other times.
     node.written(1_500, Outcome::Unknown("a: no answer within 333 ms; b: refused".to_owned()));
-    node.tick(2_000);
-    node.on(2_100, Event::SessionRenewed(Err("b: no answer within 1 s; a: refused".to_owned())));
-    node.tick(4_000);
-    node.on(4_100, Event::SessionRenewed(Err("a: refused".to_owned())));
+    node.read_failed_with(2_000, "b: refused; a: no answer within 332 ms");
+    node.tick(2_100);
+    node.read_failed_with(3_000, "a: no answer within 331 ms; b: refused");
     assert_eq!(errors(&node), 1, "{:?}", node.log);
 }
 
