@@ -58,6 +58,11 @@ impl Consul {
         Self::build(count, json!({}), None)
     }
 
+    /// As [`Consul::cluster`], with `settings` merged into the configuration of each server.
+    pub fn cluster_with(count: usize, settings: Value) -> Self {
+        Self::build(count, settings, None)
+    }
+
     /// As [`Consul::start_with`], with the ACL token that the test's own questions carry.
     pub fn start_with_token(settings: Value, token: &str) -> Self {
         Self::build(1, settings, Some(token))
