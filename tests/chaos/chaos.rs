@@ -89,7 +89,7 @@ fn play(options: &Options, enclosure: &Enclosure, directory: &Path) -> bool {
     let timeline = Arc::new(Timeline::new(directory, !options.quiet));
     let mut stage = Stage::set(options, &enclosure.run, directory, Arc::clone(&timeline));
     let start = boot_time();
-    timeline.note(format_args!("all ready: {} begins", options.seed));
+    timeline.note(format_args!("all ready, the faults of seed {} begin", options.seed));
     let span = Duration::from_secs_f64(options.minutes * 60.0);
     let mut course = run::run(&mut stage, Plan::new(options.seed), span, &enclosure.stop);
     let end = boot_time();
