@@ -43,7 +43,7 @@ use plan::Plan;
 use report::Report;
 use stage::Stage;
 use support::{
-    exclusive::exclusive,
+    turn::turn,
     wait::{boot_time, secs},
 };
 use timeline::Timeline;
@@ -74,7 +74,7 @@ fn print_plan(options: &Options) {
 
 /// The exit code: 0 for a good run, 1 for a bad one.
 fn played(options: &Options, enclosure: &Enclosure) -> u8 {
-    let _turn = exclusive();
+    let _turn = turn();
     let directory = tempfile::Builder::new().prefix("kneard-chaos-").tempdir().unwrap();
     let result = catch_unwind(AssertUnwindSafe(|| play(options, enclosure, directory.path())));
     let good = matches!(result, Ok(true));

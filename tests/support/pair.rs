@@ -6,9 +6,9 @@ use super::{
     chain::{ACCOUNT, Chain},
     consul::Consul,
     election::{self, Entry},
-    exclusive::{Exclusive, exclusive},
     kneard::{Kneard, Setup},
     signatures::{self, Verdict},
+    turn::{Turn, turn},
     wait::secs,
 };
 
@@ -23,7 +23,7 @@ pub struct Pair {
     pub consul: Consul,
     homes: Vec<PathBuf>,
     _directory: tempfile::TempDir,
-    _turn: Exclusive,
+    _turn: Turn,
 }
 
 impl Pair {
@@ -39,7 +39,7 @@ impl Pair {
 
     /// On this Consul.
     pub fn start_on(consul: impl FnOnce() -> Consul, adjust: impl Fn(&mut Setup)) -> Self {
-        let turn = exclusive();
+        let turn = turn();
         let directory = tempfile::tempdir().unwrap();
         let consul = consul();
         let chain = Chain::start(directory.path());
