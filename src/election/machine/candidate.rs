@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claim, Finding, Machine, RETRY, SLOW_RETRY};
+use super::{Claim, Complaint, Finding, Machine, RETRY, SLOW_RETRY};
 use crate::election::lease::{done_at, millis};
 use crate::election::mutant::{self, Mutant};
 use crate::election::settings::MAX_LOCK_DELAY;
@@ -94,7 +94,7 @@ impl Machine {
             }
             Err(why) => {
                 self.retry_at = self.now + SLOW_RETRY;
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Machine, SLOW_RETRY};
+use super::{Complaint, Machine, SLOW_RETRY};
 use crate::election::mutant::Mutant;
 use crate::election::neard::{EAGER_STATUS_INTERVAL, Key, Process};
 use crate::election::session::Session;
@@ -247,7 +247,7 @@ impl Machine {
                 self.session = Session::Live { id, renew_at, renewing: false };
             }
             Err(why) => {
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
                 self.session = Session::None { retry_at: self.now + SLOW_RETRY };
             }
         }
@@ -271,7 +271,7 @@ impl Machine {
             }
             Err(why) => {
                 *renew_at = self.now + SLOW_RETRY;
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
             }
         }
     }
