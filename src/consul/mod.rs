@@ -9,6 +9,7 @@ mod answer;
 pub mod client;
 pub mod error;
 pub mod model;
+mod right;
 pub mod stand_in;
 mod tls;
 mod token;
@@ -18,6 +19,7 @@ pub mod watch;
 
 pub use client::{AgentSelf, Client, ClientConfig, Consistency, Read, Tls};
 pub use error::{Error, Kind, Refusal, TxnError};
+pub use right::Right;
 pub use transport::CONNECT_LIMIT;
 pub use types::{Behavior, KvEntry, SessionId, SessionInfo, SessionRequest, TxnOp};
 pub use watch::{BlockingIndex, Progress};

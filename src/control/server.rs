@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{ActiveValidator, Failure, NeardReport, NodeReport, Status};
 use crate::consul::{Client, Consistency};
-use crate::election::{Content, RecordState};
+use crate::election::{Content, RecordState, SessionId};
 use crate::http_server;
 use crate::supervisor::{Keys, Snapshot};
 
@@ -95,11 +95,31 @@ impl Api {
         if record.state != RecordState::Active {
             return Err(format!("nobody validates yet: {} is taking over", record.holder));
         }
-        let info = self.consul.session_info(&session, Consistency::Default, LIMIT).await;
-        match info.map_err(|error| error.to_string())? {
-            Some(info) => Ok(ActiveValidator { name: record.holder, node: info.node }),
-            None => Err(format!("nobody validates: the session of {} is gone", record.holder)),
+        match self.consul_node(&session).await? {
+            Some(node) => Ok(ActiveValidator { name: record.holder, node }),
+            None => Err(format!(
+                "{} validates, but the session of its lock is gone or not to be read",
+                record.holder
+            )),
         }
+    }
+
+    /// The Consul node that a session belongs to, from what the kneard of that session publishes:
+    /// the token need not allow reading the sessions of other nodes.
+    async fn consul_node(&self, session: &SessionId) -> Result<Option<String>, String> {
+        let prefix = self.keys.nodes();
+        let entries = self.consul.read_prefix(&prefix, Consistency::Default, LIMIT).await;
+        let published = entries
+            .map_err(|error| error.to_string())?
+            .iter()
+            .filter(|entry| entry.session.as_ref() == Some(session))
+            .find_map(|entry| serde_json::from_slice::<NodeReport>(&entry.value).ok()?.consul_node);
+        if published.is_some() {
+            return Ok(published);
+        }
+        // It has just been locked, or its kneard is of an older version.
+        let info = self.consul.session_info(session, Consistency::Default, LIMIT).await;
+        Ok(info.map_err(|error| error.to_string())?.map(|info| info.node))
     }
 
     async fn status(&self) -> Status {

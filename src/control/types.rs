@@ -36,6 +36,18 @@ pub struct NodeReport {
     pub kneard_version: String,
     #[serde(default)]
     pub neard_version: Option<String>,
+    /// Blocks that its head is behind the holder's last record.
+    #[serde(default)]
+    pub lag: Option<u64>,
+    /// Its neard gets the key while it runs; absent in reports of older versions.
+    #[serde(default)]
+    pub hot_swap: Option<bool>,
+    /// Why its neard would be restarted nevertheless.
+    #[serde(default)]
+    pub hot_swap_obstacle: Option<String>,
+    /// The Consul node that its session belongs to.
+    #[serde(default)]
+    pub consul_node: Option<String>,
 }
 
 /// neard's process.

@@ -46,7 +46,12 @@ impl ConsulIo {
     pub fn create_session(&self) {
         let (client, request) = (self.client.clone(), self.session.clone());
         self.task(async move {
-            let created = client.create_session(&request, LIMIT).await;
+            let mut created = client.create_session(&request, LIMIT).await;
+            let denied = created.as_ref().is_err_and(|error| error.kind == Kind::Denied);
+            // The right that is missing bears the agent's name.
+            if denied && client.agent_self(LIMIT).await.is_ok() {
+                created = client.create_session(&request, LIMIT).await;
+            }
             Event::SessionCreated(created.map_err(one_line))
         });
     }
@@ -143,6 +148,7 @@ impl ConsulIo {
 async fn watch(client: Client, key: String, events: Sender<Event>) {
     let mut index = BlockingIndex::new();
     let random = getrandom::u64().unwrap_or_default();
+    let mut complaint = None;
     loop {
         let started = Instant::now();
         let read = client.watch(&key, index.next(), WATCH_WAIT, Consistency::Stale, LIMIT).await;
@@ -154,8 +160,13 @@ async fn watch(client: Client, key: String, events: Sender<Event>) {
                 }
                 index.pause(progress, started.elapsed(), WATCH_WAIT, random)
             }
-            // Whether Consul answers is reported by the requests that matter.
-            Err(_) => {
+            // Whether Consul answers is reported by the requests that matter. But who may not read
+            // the key never gets so far as to send them.
+            Err(error) => {
+                if error.kind == Kind::Denied && complaint.as_ref() != Some(&error.what) {
+                    tracing::error!("the election cannot be followed: {error}");
+                    complaint = Some(error.what);
+                }
                 index.reset();
                 WATCH_RETRY
             }

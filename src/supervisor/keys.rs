@@ -25,6 +25,16 @@ impl Keys {
         format!("kuutamod-nodes/{}/", self.account)
     }
 
+    /// The prefix below which the changes of the holder are kept.
+    pub fn history(&self) -> String {
+        format!("kuutamod-history/{}/", self.account)
+    }
+
+    /// The key that says that takeovers are paused.
+    pub fn pause(&self) -> String {
+        format!("kuutamod-pause/{}", self.account)
+    }
+
     pub fn node(&self, name: &str) -> String {
         format!("{}{name}", self.nodes())
     }

@@ -1,6 +1,7 @@
 //! The shell around the election core: does what its actions say and tells it what happened.
 //! It decides nothing.
 
+mod agent;
 mod consul_io;
 pub mod election_key;
 mod key_swap;

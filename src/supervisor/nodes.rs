@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Keys, Snapshot};
-use crate::consul::{Client, Consistency, Error};
+use crate::consul::{Client, Consistency, Error, Kind};
 use crate::control::NodeReport;
 use crate::election::{SessionId, State};
 
@@ -19,18 +19,29 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Runs until it is dropped.
 pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<Snapshot>) {
     let mut twin = Twin::default();
+    let mut complaint = None;
+    // The session that was asked about last, and the Consul node that it belongs to.
+    let mut home: Option<(SessionId, String)> = None;
     loop {
-        let (state, session, report) = {
+        let (state, session, mut report) = {
             let now = snapshot.borrow_and_update();
             (now.state, now.session.clone(), now.report.clone())
         };
         let started = Instant::now();
         let published: Option<(State, SessionId)> = match session {
-            Some(session) => match put(&client, &keys, &session, &report, &mut twin).await {
-                Ok(()) => Some((state, session)),
-                // What matters to the election reports its own failures.
-                Err(_) => None,
-            },
+            Some(session) => {
+                if home.as_ref().is_none_or(|(asked, _)| *asked != session) {
+                    home = consul_node(&client, &session).await.map(|node| (session.clone(), node));
+                }
+                report.consul_node = home.as_ref().map(|(_, node)| node.clone());
+                match put(&client, &keys, &session, &report, &mut twin).await {
+                    Ok(()) => Some((state, session)),
+                    Err(error) => {
+                        complain(&error, &mut complaint);
+                        None
+                    }
+                }
+            }
             None => None,
         };
         let next = started + if published.is_some() { INTERVAL } else { PAUSE };
@@ -44,6 +55,22 @@ pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<S
             () = sleep_until(next) => {}
         }
         sleep_until(started + PAUSE).await;
+    }
+}
+
+/// The Consul node that our session belongs to. Only to show it.
+async fn consul_node(client: &Client, session: &SessionId) -> Option<String> {
+    let info = client.session_info(session, Consistency::Default, LIMIT).await.ok()??;
+    Some(info.node)
+}
+
+/// What matters to the election reports its own failures. But what a token does not allow nobody
+/// else would tell of.
+fn complain(error: &Error, last: &mut Option<String>) {
+    let text = error.to_string();
+    if error.kind == Kind::Denied && last.as_ref() != Some(&text) {
+        tracing::error!("this node cannot publish itself for the others: {text}");
+        *last = Some(text);
     }
 }
 
@@ -163,6 +190,10 @@ mod tests {
             head: Some(1),
             kneard_version: "1".to_owned(),
             neard_version: None,
+            lag: None,
+            hot_swap: None,
+            hot_swap_obstacle: None,
+            consul_node: None,
         }
     }
 

@@ -14,10 +14,10 @@ use super::consul_io::ConsulIo;
 use super::process::{FromGuard, NeardOptions, Process};
 use super::runtime_file::RuntimeFile;
 use super::signals::Signals;
-use super::{Keys, Snapshot, nodes};
+use super::{Keys, Snapshot, agent, nodes};
 use crate::consul::{self, Client};
 use crate::control;
-use crate::election::{Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, Time};
+use crate::election::{Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time};
 use crate::exporter;
 use crate::neard::boot_clock;
 use crate::neard::guard::SpawnOptions;
@@ -114,7 +114,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let keys = Keys::new(&account);
     let (events, inbox) = mpsc::channel(EVENTS);
     let machine = Machine::new(settings.election.clone(), now());
-    let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None));
+    let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None, None));
     let consul = ConsulIo::new(client.clone(), keys.clone(), &settings.election, events.clone());
 
     let api =
@@ -122,6 +122,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let serving = [
         tokio::spawn(exporter::serve(exporter, snapshot.subscribe())),
         tokio::spawn(control::serve(socket, api)),
+        tokio::spawn(agent::introduce(client.clone())),
     ];
     let publishing =
         tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
@@ -140,6 +141,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         runtime_file,
         runtime_dir: settings.runtime_dir.clone(),
         publishing: Some(publishing),
+        swap_obstacle: None,
     };
     let result = supervisor.turn(inbox).await;
     for task in serving {
@@ -233,6 +235,8 @@ struct Supervisor {
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
     publishing: Option<tokio::task::JoinHandle<()>>,
+    /// Why neard cannot be given the key while it runs, as known when it last came to vote.
+    swap_obstacle: Option<String>,
 }
 
 /// What ends one wait of the loop.
@@ -310,10 +314,17 @@ impl Supervisor {
             Action::ReadKey { id } => self.consul.read_key(id),
             Action::ReadLeases => self.consul.read_leases(),
             Action::Watch(wanted) => self.consul.watch(wanted),
-            Action::Changed(transition) => tracing::info!(
-                target: "kneard::supervisor",
-                "state changed: {} -> {}", transition.from, transition.to
-            ),
+            Action::Changed(transition) => {
+                tracing::info!(
+                    target: "kneard::supervisor",
+                    "state changed: {} -> {}", transition.from, transition.to
+                );
+                // neard has told its version and chain by the time that it votes; its
+                // configuration counts as it was at its start.
+                if transition.to == State::Voting {
+                    self.swap_obstacle = self.process.swap_obstacle();
+                }
+            }
             Action::Log(notice) => log(&notice),
             // Handled by the loop.
             Action::Exit(_) => {}
@@ -346,6 +357,7 @@ impl Supervisor {
             self.process.pid(),
             self.process.restarts(),
             self.process.version().as_deref(),
+            self.swap_obstacle.as_deref(),
         );
         // The machine has no wall clock: its own records lack the time that was written.
         if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())

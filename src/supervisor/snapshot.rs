@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::control::NodeReport;
-use crate::election::{Machine, Record, SessionId, State, Time};
+use crate::election::{Machine, Promotion, Record, SessionId, State, Time};
 use crate::neard::boot_clock;
 
 #[derive(Debug, Clone)]
@@ -26,8 +26,14 @@ impl Snapshot {
         neard_pid: Option<i32>,
         neard_restarts: u64,
         neard_version: Option<&str>,
+        hot_swap_obstacle: Option<&str>,
     ) -> Self {
         let settings = machine.settings();
+        let lag = machine
+            .head()
+            .zip(machine.record())
+            .map(|(head, record)| record.head.saturating_sub(head));
+        let hot_swap = settings.promotion == Promotion::HotSwap;
         Snapshot {
             state: machine.state(),
             neard_pid,
@@ -46,6 +52,10 @@ impl Snapshot {
                 head: machine.head(),
                 kneard_version: env!("CARGO_PKG_VERSION").to_owned(),
                 neard_version: neard_version.map(str::to_owned),
+                lag,
+                hot_swap: Some(hot_swap),
+                hot_swap_obstacle: hot_swap_obstacle.filter(|_| hot_swap).map(str::to_owned),
+                consul_node: None,
             },
         }
     }
