@@ -18,7 +18,7 @@ pub enum PromotionArg {
 
 /// High availability for NEAR validators: runs neard, elects one holder of the validator key
 /// through Consul and never lets two nodes sign.
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "kneard", version)]
 pub struct Args {
     /// Name of this node in the log and for other nodes; give each node its own

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kneard::control::{Client, ClientError};
+use kneard::ctl;
 use serde::Serialize;
 
 /// Asks and steers a running kneard
@@ -12,8 +13,9 @@ use serde::Serialize;
 #[command(name = "kneard-ctl", version)]
 struct Args {
     /// kneard's control socket
-    #[arg(long, global = true, env = "KUUTAMO_CONTROL_SOCKET", default_value = "kuutamod.sock")]
-    control_socket: PathBuf,
+    /// [default: kuutamod.sock in $KUUTAMO_NEARD_HOME, else in this directory]
+    #[arg(long, global = true, env = "KUUTAMO_CONTROL_SOCKET")]
+    control_socket: Option<PathBuf>,
 
     /// Answer in JSON
     #[arg(long, global = true)]
@@ -31,6 +33,11 @@ enum Command {
     Status,
     /// Run a whole set-up on this machine: Consul, a chain of three nodes and two kneards
     Localnet(kneard::localnet::Args),
+    /// Check keys, neard's home, Consul, rights and host, and say how to mend what is wrong
+    ///
+    /// Needs no running kneard. Without settings it checks with those of kneard.service. Prints one
+    /// line per check; ends with 1 if there is a problem.
+    Doctor(Box<ctl::doctor::Args>),
 }
 
 fn main() -> ExitCode {
@@ -40,10 +47,11 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(async {
-        let client = Client::new(&args.control_socket);
+        let client = Client::new(&ctl::socket(args.control_socket.as_deref()));
         match &args.command {
             Command::ActiveValidator => print(client.active_validator().await, args.json),
             Command::Status => print(client.status().await, args.json),
+            Command::Doctor(doctor) => ctl::doctor::run(doctor, args.json).await,
             Command::Localnet(localnet) => match kneard::localnet::run(localnet).await {
                 Ok(code) => code,
                 Err(error) => fail(&error),

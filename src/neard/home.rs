@@ -240,6 +240,16 @@ impl Home {
     }
 }
 
+impl Home {
+    /// Why a neard of this home does not start, or ends itself when it gets the key of `account`
+    /// on this chain, and the remedy; `None` if nothing is known.
+    pub fn start_obstacle(&self, chain_id: &str, account: &str) -> Option<String> {
+        let (_, text) = self.read_config().ok()?;
+        hot_swap::start_obstacle(&text, chain_id, account)
+            .map(|why| format!("{} {why}", self.config_path().display()))
+    }
+}
+
 /// What [`Home::prepare`] is going to do.
 struct Plan {
     validator_key_file: String,

@@ -12,3 +12,5 @@ mod hot_swap;
 pub mod keys;
 pub mod process;
 pub mod rpc;
+
+pub(crate) use hot_swap::version_obstacle;

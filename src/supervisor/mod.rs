@@ -16,5 +16,6 @@ mod snapshot;
 
 pub use keys::Keys;
 pub use release::{ReleaseError, release};
+pub(crate) use run::neard_options;
 pub use run::{RunError, run};
 pub use snapshot::Snapshot;

@@ -17,7 +17,9 @@ use super::signals::Signals;
 use super::{Keys, Snapshot, agent, nodes};
 use crate::consul::{self, Client};
 use crate::control;
-use crate::election::{Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time};
+use crate::election::{
+    Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time,
+};
 use crate::exporter;
 use crate::neard::boot_clock;
 use crate::neard::guard::SpawnOptions;
@@ -153,7 +155,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 /// Reads the keys and works out what neard is started with.
-fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
+pub(crate) fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
     let load = |flag, path: &PathBuf, kind| {
         KeyFile::load(path, kind, settings.allow_readable_keys)
             .map_err(|error| RunError::Key { flag, error })
