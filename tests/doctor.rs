@@ -373,6 +373,18 @@ fn what_is_wrong_with_consul_is_found() {
     set(&mut scene, &[lone.url(), lone.url()]);
     scene.assert_finds("one server", "consul-servers", "warning", &["three or five"]);
 
+    for (settings, words) in [
+        (json!({"performance": {"raft_multiplier": 5}}), ["waits 5s", "raft_multiplier = 1"]),
+        (json!({"leave_on_terminate": true}), ["leaves the cluster", "leave_on_terminate = false"]),
+    ] {
+        let lone = Consul::start_with(settings);
+        set(&mut scene, &[lone.url()]);
+        let found = scene.findings();
+        let said = found.iter().find(|(name, _, _)| name == "consul-agent").map(|found| &found.2);
+        let said = said.unwrap_or_else(|| panic!("not found: {words:?} in {found:?}"));
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+
     let slow = slow_proxy(consul.servers()[0].http_addr());
     set(&mut scene, &[format!("http://{slow}"), urls[1].clone()]);
     scene.assert_finds("far away", "consul-latency", "warning", &["a write takes", "nearer by"]);

@@ -271,11 +271,18 @@ fn fits(results: &[KvEntry], ops: &[TxnOp]) -> bool {
 /// Of the agent's long self-description, the few fields that are needed.
 pub(super) fn agent_self(answer: &Answer) -> Result<super::AgentSelf, Failure> {
     let value: Value = json(answer)?;
+    // Named for debugging, but nowhere else does an agent tell of its settings.
+    let debug = &value["DebugConfig"];
     let text = |field: &str| value["Config"][field].as_str().map(str::to_owned);
     Ok(super::AgentSelf {
         node_name: text("NodeName").ok_or_else(|| garbage(answer, "no Config.NodeName"))?,
         version: text("Version").unwrap_or_default(),
         datacenter: text("Datacenter").unwrap_or_default(),
+        leaves_on_terminate: debug["LeaveOnTerm"] == true,
+        election_timeout: debug["ConsulRaftElectionTimeout"]
+            .as_str()
+            .filter(|_| debug["ServerMode"] == true)
+            .map(str::to_owned),
     })
 }
 

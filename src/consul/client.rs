@@ -71,6 +71,11 @@ pub struct AgentSelf {
     pub version: String,
     /// Its datacenter.
     pub datacenter: String,
+    /// SIGTERM makes it leave the cluster, which ends the sessions of its node.
+    pub leaves_on_terminate: bool,
+    /// For a server: how long it does without a leader before it calls an election, as Consul
+    /// prints it. Consul's shortest is `1s`.
+    pub election_timeout: Option<String>,
 }
 
 /// A client of Consul. Cheap to clone; clones share token, connections and the last good address.

@@ -335,7 +335,10 @@ fn parse_address(text: &str) -> Result<(Address, bool), Error> {
 /// A request that was not answered: not sent if the connection failed, unknown otherwise.
 fn broken(error: &reqwest::Error) -> Failure {
     let cause = root_cause(error);
-    if error.is_connect() {
+    if let Some(what) = tls::trouble(error) {
+        let kind = if error.is_connect() { Kind::NotSent } else { Kind::Unknown };
+        Failure::new(kind, what)
+    } else if error.is_connect() {
         let what = format!("cannot connect: {cause}; is the Consul agent up and the URL right?");
         Failure::new(Kind::NotSent, what)
     } else if error.is_builder() {

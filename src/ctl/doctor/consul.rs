@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::report::Report;
 use crate::consul::{
-    Client, ClientConfig, Consistency, Error, Kind, Refusal, SessionId, SessionRequest, TxnOp,
+    AgentSelf, Client, ClientConfig, Consistency, Error, Kind, Refusal, SessionId, SessionRequest,
+    TxnOp,
 };
 use crate::settings::Settings;
 use crate::supervisor::Keys;
@@ -64,18 +65,54 @@ async fn ask(report: &mut Report, config: &ClientConfig, address: &str) -> Optio
         }
     };
     match told.client.agent_self(LIMIT).await {
-        Ok(agent) => report.ok(
-            "consul",
-            format!(
-                "{address}: node {}, Consul {}, datacenter {}",
-                agent.node_name, agent.version, agent.datacenter
-            ),
-        ),
+        Ok(agent) => {
+            let AgentSelf { node_name, version, datacenter, .. } = &agent;
+            let message =
+                format!("{address}: node {node_name}, Consul {version}, datacenter {datacenter}");
+            report.ok("consul", message);
+            agent_settings(report, &agent);
+        }
         // It answers; the missing right has a check of its own.
         Err(error) if error.kind == Kind::Denied => report.ok("consul", address),
         Err(error) => report.result("consul", Err(error)),
     }
     Some(told)
+}
+
+/// Settings of an agent that cost the lock without need.
+fn agent_settings(report: &mut Report, agent: &AgentSelf) {
+    if agent.leaves_on_terminate {
+        report.warning(
+            "consul-agent",
+            format!(
+                "{} leaves the cluster when it is stopped, and a holder of the key loses its \
+                 session with it",
+                agent.node_name
+            ),
+            "set leave_on_terminate = false in its configuration",
+        );
+    }
+    let slow = |timeout: &&String| {
+        humantime::parse_duration(timeout).is_ok_and(|timeout| timeout > Duration::from_secs(1))
+    };
+    if let Some(timeout) = agent.election_timeout.as_ref().filter(slow) {
+        report.warning(
+            "consul-agent",
+            format!(
+                "{} waits {timeout} before it elects a new leader, which the default lease does \
+                 not sit out",
+                agent.node_name
+            ),
+            "set performance { raft_multiplier = 1 } on every server",
+        );
+    }
+    if agent.version.contains("standin") {
+        report.warning(
+            "consul-agent",
+            format!("{} is the stand-in of a localnet, no Consul", agent.node_name),
+            "run Consul",
+        );
+    }
 }
 
 /// A token that travels unencrypted over a network can be read there.
