@@ -30,7 +30,11 @@ enum Command {
     /// Show which node validates now
     ActiveValidator,
     /// Show the election as this node sees it, and every node that votes
-    Status,
+    Status {
+        /// Go on showing it, once a second, until q or ctrl-c is pressed
+        #[arg(long)]
+        watch: bool,
+    },
     /// Run a whole set-up on this machine: Consul, a chain of three nodes and two kneards
     Localnet(kneard::localnet::Args),
     /// Check keys, neard's home, Consul, rights and host, and say how to mend what is wrong
@@ -50,7 +54,8 @@ fn main() -> ExitCode {
         let client = Client::new(&ctl::socket(args.control_socket.as_deref()));
         match &args.command {
             Command::ActiveValidator => print(client.active_validator().await, args.json),
-            Command::Status => print(client.status().await, args.json),
+            Command::Status { watch: true } => ctl::status_view::run(&client, args.json).await,
+            Command::Status { watch: false } => print(client.status().await, args.json),
             Command::Doctor(doctor) => ctl::doctor::run(doctor, args.json).await,
             Command::Localnet(localnet) => match kneard::localnet::run(localnet).await {
                 Ok(code) => code,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod doctor;
+pub mod status_view;
 
 /// The socket of kneard: as given, else where a kneard with the same environment has it, else in
 /// this directory.
