@@ -8,6 +8,7 @@
 mod atomic_file;
 pub mod consul;
 pub mod control;
+pub mod ctl;
 pub mod election;
 pub mod exporter;
 mod http_server;

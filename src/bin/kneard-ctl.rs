@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kneard::control::{Client, ClientError};
+use kneard::ctl;
 use serde::Serialize;
 
 /// Asks and steers a running kneard
@@ -29,6 +30,14 @@ enum Command {
     ActiveValidator,
     /// Show the election as this node sees it, and every node that votes
     Status,
+    Switchover(ctl::switchover::Args),
+    Pause(ctl::pause::Args),
+    /// Allow takeovers again
+    Resume,
+    Restart(ctl::maintenance::Args),
+    /// Show whether a restart of neard is planned, and when this validator has no duties
+    MaintenanceStatus,
+    History(ctl::history::Args),
     /// Run a whole set-up on this machine: Consul, a chain of three nodes and two kneards
     Localnet(kneard::localnet::Args),
 }
@@ -44,6 +53,12 @@ fn main() -> ExitCode {
         match &args.command {
             Command::ActiveValidator => print(client.active_validator().await, args.json),
             Command::Status => print(client.status().await, args.json),
+            Command::Switchover(order) => ctl::switchover::run(order, &client, args.json).await,
+            Command::Pause(order) => ctl::pause::run(order, &client, args.json).await,
+            Command::Resume => ctl::pause::resume(&client, args.json).await,
+            Command::Restart(order) => ctl::maintenance::run(order, &client, args.json).await,
+            Command::MaintenanceStatus => ctl::maintenance::status(&client, args.json).await,
+            Command::History(order) => ctl::history::run(order, &client, args.json).await,
             Command::Localnet(localnet) => match kneard::localnet::run(localnet).await {
                 Ok(code) => code,
                 Err(error) => fail(&error),

@@ -10,5 +10,6 @@ pub mod home;
 pub mod home_lock;
 mod hot_swap;
 pub mod keys;
+mod planned_shutdown;
 pub mod process;
 pub mod rpc;

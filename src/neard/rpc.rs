@@ -4,7 +4,7 @@
 //! are required, and everything else may be missing, null or new.
 
 use super::keys::PublicKey;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header;
 use hyper_util::rt::TokioIo;
@@ -96,7 +96,62 @@ impl Rpc {
         Ok(gauge(&String::from_utf8_lossy(&body), "near_largest_threshold_height"))
     }
 
+    /// How often this neard has read its configuration without finding a fault, its start
+    /// included, from `/metrics`; `None`: it does not tell.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn config_reloads(&self, limit: Duration) -> Result<Option<u64>, RpcError> {
+        let body = self.within(limit, self.get("/metrics")).await?;
+        Ok(gauge(&String::from_utf8_lossy(&body), "near_config_reloads_total"))
+    }
+
+    /// The heights, as (first, end), from now to the end of the epoch in which `account` makes
+    /// neither block nor chunk (nearcore `EXPERIMENTAL_maintenance_windows`).
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn maintenance_windows(
+        &self,
+        account: &str,
+        limit: Duration,
+    ) -> Result<Vec<(u64, u64)>, RpcError> {
+        let addr = self.addr;
+        let question = serde_json::json!({
+            "jsonrpc": "2.0",
+            "id": "kneard",
+            "method": "EXPERIMENTAL_maintenance_windows",
+            "params": {"account_id": account},
+        });
+        let body = self.within(limit, self.post("/", question.to_string())).await?;
+        parse_windows(&body).map_err(|why| RpcError::Garbled { addr, why })
+    }
+
+    async fn within(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = Result<Bytes, RpcError>>,
+    ) -> Result<Bytes, RpcError> {
+        let addr = self.addr;
+        tokio::time::timeout(limit, question)
+            .await
+            .map_err(|_| RpcError::TimedOut { addr, limit })?
+    }
+
     async fn get(&self, path: &str) -> Result<Bytes, RpcError> {
+        self.exchange(hyper::Request::get(path), String::new()).await
+    }
+
+    async fn post(&self, path: &str, body: String) -> Result<Bytes, RpcError> {
+        let request = hyper::Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.exchange(request, body).await
+    }
+
+    async fn exchange(
+        &self,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Bytes, RpcError> {
         let addr = self.addr;
         let broken = |source| RpcError::Broken { addr, source };
         let stream = TcpStream::connect(addr)
@@ -107,10 +162,10 @@ impl Rpc {
         // Drives the connection; ends with this function, whichever way that ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let request = hyper::Request::get(path)
+        let request = request
             .header(header::HOST, addr.to_string())
             .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let code = response.status();
@@ -134,6 +189,30 @@ pub(super) fn loopback_like(address: IpAddr) -> IpAddr {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     }
+}
+
+/// Pairs, or objects as nearcore 2.x answers.
+fn parse_windows(body: &[u8]) -> Result<Vec<(u64, u64)>, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Option<Vec<Window>>,
+        error: Option<serde_json::Value>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Window {
+        Pair(u64, u64),
+        Range { start: u64, end: u64 },
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let windows = answer.result.ok_or_else(|| match &answer.error {
+        Some(error) => format!("the error {error}"),
+        None => "neither a result nor an error".to_owned(),
+    })?;
+    let range = |window| match window {
+        Window::Pair(start, end) | Window::Range { start, end } => (start, end),
+    };
+    Ok(windows.into_iter().map(range).collect())
 }
 
 fn parse_status(body: &[u8]) -> Result<Status, String> {

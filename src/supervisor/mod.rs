@@ -3,9 +3,11 @@
 
 mod consul_io;
 pub mod election_key;
+mod history;
 mod key_swap;
 mod keys;
 mod nodes;
+mod pause;
 mod process;
 mod release;
 mod run;
@@ -13,6 +15,7 @@ mod runtime_file;
 mod signals;
 mod snapshot;
 
+pub use history::{Takeovers, read as history};
 pub use keys::Keys;
 pub use release::{ReleaseError, release};
 pub use run::{RunError, run};

@@ -17,17 +17,22 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Runs until it is dropped.
-pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<Snapshot>) {
+pub async fn publish(
+    client: Client,
+    keys: Keys,
+    mut snapshot: watch::Receiver<Snapshot>,
+    max_lag: u64,
+) {
     let mut twin = Twin::default();
     loop {
-        let (state, session, report) = {
+        let (now, report) = {
             let now = snapshot.borrow_and_update();
-            (now.state, now.session.clone(), now.report.clone())
+            (Told::by(&now, max_lag), now.report.clone())
         };
         let started = Instant::now();
-        let published: Option<(State, SessionId)> = match session {
-            Some(session) => match put(&client, &keys, &session, &report, &mut twin).await {
-                Ok(()) => Some((state, session)),
+        let published = match &now.session {
+            Some(session) => match put(&client, &keys, session, &report, &mut twin).await {
+                Ok(()) => Some(now),
                 // What matters to the election reports its own failures.
                 Err(_) => None,
             },
@@ -35,15 +40,34 @@ pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<S
         };
         let next = started + if published.is_some() { INTERVAL } else { PAUSE };
         let news = snapshot.wait_for(|now| {
-            now.session.is_some()
-                && published.as_ref().map(|(state, session)| (*state, Some(session)))
-                    != Some((now.state, now.session.as_ref()))
+            now.session.is_some() && published.as_ref() != Some(&Told::by(now, max_lag))
         });
         tokio::select! {
             news = news => if news.is_err() { return },
             () = sleep_until(next) => {}
         }
         sleep_until(started + PAUSE).await;
+    }
+}
+
+/// What is published at once when it changes.
+#[derive(PartialEq, Eq)]
+struct Told {
+    state: State,
+    session: Option<SessionId>,
+    paused: bool,
+    /// Its head is too far behind for it to take the key.
+    lags: bool,
+}
+
+impl Told {
+    fn by(snapshot: &Snapshot, max_lag: u64) -> Self {
+        Told {
+            state: snapshot.state,
+            session: snapshot.session.clone(),
+            paused: snapshot.pause.is_some(),
+            lags: snapshot.report.lag.is_some_and(|lag| lag > max_lag),
+        }
     }
 }
 
@@ -161,6 +185,8 @@ mod tests {
             state: State::Voting.to_string(),
             lease_ms: 6_000,
             head: Some(1),
+            lag: None,
+            paused: false,
             kneard_version: "1".to_owned(),
             neard_version: None,
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
@@ -14,10 +15,12 @@ use super::consul_io::ConsulIo;
 use super::process::{FromGuard, NeardOptions, Process};
 use super::runtime_file::RuntimeFile;
 use super::signals::Signals;
-use super::{Keys, Snapshot, nodes};
+use super::{Keys, Snapshot, Takeovers, history, nodes, pause};
 use crate::consul::{self, Client};
-use crate::control;
-use crate::election::{Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, Time};
+use crate::control::{self, Pause};
+use crate::election::{
+    Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, Time,
+};
 use crate::exporter;
 use crate::neard::boot_clock;
 use crate::neard::guard::SpawnOptions;
@@ -58,6 +61,8 @@ pub enum RunError {
     NeardDoesNotStart { binary: PathBuf, why: String },
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    #[error("cannot count: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl RunError {
@@ -74,6 +79,7 @@ impl RunError {
             | RunError::Control { .. }
             | RunError::RuntimeDir { .. }
             | RunError::NeardDoesNotStart { .. }
+            | RunError::Metrics(_)
             | RunError::Signals(_) => 1,
         }
     }
@@ -117,14 +123,26 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None));
     let consul = ConsulIo::new(client.clone(), keys.clone(), &settings.election, events.clone());
 
-    let api =
-        control::Api { consul: client.clone(), keys: keys.clone(), snapshot: snapshot.subscribe() };
+    let max_lag = settings.election.max_lag;
+    let api = control::Api {
+        consul: client.clone(),
+        keys: keys.clone(),
+        snapshot: snapshot.subscribe(),
+        events: events.clone(),
+        home: home.clone(),
+        promotion: settings.election.promotion,
+        max_lag,
+        planning: Arc::default(),
+    };
+    let takeovers = Takeovers::new()?;
+    let (told, pause) = watch::channel(None);
     let serving = [
-        tokio::spawn(exporter::serve(exporter, snapshot.subscribe())),
+        tokio::spawn(exporter::serve(exporter, snapshot.subscribe(), takeovers.clone())),
         tokio::spawn(control::serve(socket, api)),
+        tokio::spawn(pause::follow(client.clone(), keys.pause(), events.clone(), told)),
     ];
     let publishing =
-        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
+        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe(), max_lag));
 
     let runtime_file = runtime_file(&settings, &account);
     runtime_file
@@ -140,6 +158,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         runtime_file,
         runtime_dir: settings.runtime_dir.clone(),
         publishing: Some(publishing),
+        pause,
+        chronicle: Chronicle::default(),
+        takeovers,
     };
     let result = supervisor.turn(inbox).await;
     for task in serving {
@@ -233,6 +254,9 @@ struct Supervisor {
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
     publishing: Option<tokio::task::JoinHandle<()>>,
+    pause: watch::Receiver<Option<Pause>>,
+    chronicle: Chronicle,
+    takeovers: Takeovers,
 }
 
 /// What ends one wait of the loop.
@@ -259,6 +283,7 @@ impl Supervisor {
                     self.carry_out(action).await;
                 }
                 self.publish_snapshot();
+                self.note_takeover();
             }
             let timeout = self.until_timeout();
             let news = tokio::select! {
@@ -347,6 +372,8 @@ impl Supervisor {
             self.process.restarts(),
             self.process.version().as_deref(),
         );
+        snapshot.pause.clone_from(&self.pause.borrow());
+        snapshot.report.paused = snapshot.pause.is_some();
         // The machine has no wall clock: its own records lack the time that was written.
         if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())
             && record.since.is_empty()
@@ -358,6 +385,14 @@ impl Supervisor {
             self.write_runtime_file();
         }
         self.snapshot.send_replace(snapshot);
+    }
+
+    fn note_takeover(&mut self) {
+        if let Some(takeover) = self.chronicle.observe(now(), &self.machine) {
+            self.takeovers.count(&takeover);
+            let (client, keys) = (self.client.clone(), self.keys.clone());
+            tokio::spawn(history::write(client, keys, takeover));
+        }
     }
 
     /// Without it a crash is noticed by the lease's end and not at once: not worth a stop.
