@@ -29,6 +29,8 @@ pub enum Event {
         id: u64,
         result: Result<NeardStatus, String>,
     },
+    /// The answer to [`super::Action::AskDuties`]; `None`: the account does not validate.
+    Duties(Result<Option<Duties>, String>),
     SessionCreated(Result<SessionId, String>),
     /// `Ok(false)`: Consul does not know the session any more.
     SessionRenewed(Result<bool, String>),
@@ -70,6 +72,16 @@ pub struct NeardStatus {
     /// No block above this height was made, as neard says once it has given the key up: the block
     /// that it made last may be above its head for a moment.
     pub made_up_to: Option<u64>,
+}
+
+/// What the account has signed in the present epoch, as the chain counts it (nearcore RPC
+/// `validators`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Duties {
+    /// Height at which the epoch began.
+    pub epoch: u64,
+    /// Blocks, chunks and endorsements.
+    pub signed: u64,
 }
 
 /// Which validator key neard says that it signs with.
