@@ -186,7 +186,7 @@ impl Rpc {
             return Err(RpcError::Refused { addr, code: code.as_u16() });
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok(body.map_err(|error| garbled(error.to_string()))?.to_bytes())
+        Ok(body.map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?.to_bytes())
     }
 }
 
@@ -408,6 +408,21 @@ mod tests {
         drop(listener);
         let error = Rpc::new(addr).status(LIMIT).await.unwrap_err();
         assert!(matches!(error, RpcError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn windows_are_read_as_pairs_and_as_ranges() {
+        let pairs = r#"{"jsonrpc":"2.0","result":[[3,5],[7,9]],"id":"kneard"}"#;
+        let ranges = r#"{"result":[{"start":3,"end":5},{"start":7,"end":9}]}"#;
+        for answer in [pairs, ranges] {
+            assert_eq!(parse_windows(answer.as_bytes()).unwrap(), [(3, 5), (7, 9)]);
+        }
+        assert_eq!(parse_windows(br#"{"result":[]}"#).unwrap(), []);
+        let refused = br#"{"error":{"message":"Method not found"}}"#;
+        assert!(parse_windows(refused).unwrap_err().contains("Method not found"));
+        for garbage in [&b""[..], b"{}", br#"{"result":[[1]]}"#, br#"{"result":7}"#] {
+            parse_windows(garbage).unwrap_err();
+        }
     }
 
     #[test]
