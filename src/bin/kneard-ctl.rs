@@ -35,6 +35,14 @@ enum Command {
         #[arg(long)]
         watch: bool,
     },
+    Switchover(ctl::switchover::Args),
+    Pause(ctl::pause::Args),
+    /// Allow takeovers again
+    Resume,
+    Restart(ctl::maintenance::Args),
+    /// Show whether a restart of neard is planned, and when this validator has no duties
+    MaintenanceStatus,
+    History(ctl::history::Args),
     /// Run a whole set-up on this machine: Consul, a chain of three nodes and two kneards
     Localnet(kneard::localnet::Args),
     /// Check keys, neard's home, Consul, rights and host, and say how to mend what is wrong
@@ -57,6 +65,12 @@ fn main() -> ExitCode {
             Command::Status { watch: true } => ctl::status_view::run(&client, args.json).await,
             Command::Status { watch: false } => print(client.status().await, args.json),
             Command::Doctor(doctor) => ctl::doctor::run(doctor, args.json).await,
+            Command::Switchover(order) => ctl::switchover::run(order, &client, args.json).await,
+            Command::Pause(order) => ctl::pause::run(order, &client, args.json).await,
+            Command::Resume => ctl::pause::resume(&client, args.json).await,
+            Command::Restart(order) => ctl::maintenance::run(order, &client, args.json).await,
+            Command::MaintenanceStatus => ctl::maintenance::status(&client, args.json).await,
+            Command::History(order) => ctl::history::run(order, &client, args.json).await,
             Command::Localnet(localnet) => match kneard::localnet::run(localnet).await {
                 Ok(code) => code,
                 Err(error) => fail(&error),

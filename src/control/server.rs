@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State as Shared;
@@ -12,16 +13,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{ActiveValidator, Failure, NeardReport, NodeReport, Status};
+use super::{ActiveValidator, Failure, NeardReport, NodeReport, Status, steer};
 use crate::consul::{Client, Consistency};
-use crate::election::{Content, RecordState, SessionId};
+use crate::election::{Content, Event, Promotion, RecordState, SessionId};
 use crate::http_server;
+use crate::neard::home::Home;
 use crate::supervisor::{Keys, Snapshot};
 
 /// How long an operator waits for Consul.
-const LIMIT: Duration = Duration::from_secs(3);
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -29,6 +31,13 @@ pub struct Api {
     pub consul: Client,
     pub keys: Keys,
     pub snapshot: watch::Receiver<Snapshot>,
+    /// To the supervisor's loop.
+    pub events: mpsc::Sender<Event>,
+    pub home: Home,
+    pub promotion: Promotion,
+    pub max_lag: u64,
+    /// One plan for neard's end at a time.
+    pub planning: Arc<Mutex<()>>,
 }
 
 /// Binds the socket, readable and writable for owner and group only. A socket that a dead kneard
@@ -58,6 +67,7 @@ pub async fn serve(listener: UnixListener, api: Api) {
     let router = Router::new()
         .route("/active_validator", get(active_validator))
         .route("/status", get(status))
+        .merge(steer::routes())
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such question".to_owned()))
         .with_state(api);
     http_server::serve(listener, router).await;
@@ -74,7 +84,7 @@ async fn status(Shared(api): Shared<Api>) -> Json<Status> {
     Json(api.status().await)
 }
 
-fn failure(code: StatusCode, error: String) -> Response {
+pub(super) fn failure(code: StatusCode, error: String) -> Response {
     (code, Json(Failure { error })).into_response()
 }
 
@@ -140,6 +150,8 @@ impl Api {
             lease_left_ms: snapshot.lease_left().map(|left| left.as_millis() as u64),
             consul_session: snapshot.session.as_ref().map(ToString::to_string),
             locked: snapshot.locked,
+            paused: snapshot.pause.clone(),
+            planned_restart: snapshot.planned_restart,
             record: snapshot.record.clone(),
             node: snapshot.report,
             nodes,
@@ -148,7 +160,7 @@ impl Api {
     }
 
     /// The nodes whose sessions live.
-    async fn nodes(&self) -> Result<Vec<NodeReport>, String> {
+    pub(super) async fn nodes(&self) -> Result<Vec<NodeReport>, String> {
         let prefix = self.keys.nodes();
         let entries = self.consul.read_prefix(&prefix, Consistency::Default, LIMIT).await;
         Ok(entries

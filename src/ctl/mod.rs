@@ -1,9 +1,15 @@
-//! What kneard-ctl does beyond asking the control socket one question.
+//! The commands of `kneard-ctl` that are more than one question to the control socket, one file
+//! each.
 
 use std::path::{Path, PathBuf};
 
+mod answer;
 pub mod doctor;
+pub mod history;
+pub mod maintenance;
+pub mod pause;
 pub mod status_view;
+pub mod switchover;
 
 /// The socket of kneard: as given, else where a kneard with the same environment has it, else in
 /// this directory.

@@ -15,6 +15,8 @@ pub enum Action {
     AskStatus {
         id: u64,
     },
+    /// Ask neard what the account has signed. One question at a time.
+    AskDuties,
     /// The guard kills neard at this instant unless it is moved.
     ArmGuard(Time),
     /// neard has no key any more: the guard lets it run.

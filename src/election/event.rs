@@ -15,6 +15,8 @@ pub enum Event {
     /// The process is dead and reaped: it certainly holds no key. Told once per start, and never
     /// on suspicion: the lock is given away on the strength of it.
     NeardExited(String),
+    /// The same of a process that ended by itself, as if it had meant to.
+    NeardFinished(String),
     /// What [`super::Action::LoadKey`] asks for cannot be done, and neard was certainly not told to
     /// load the key.
     KeyNotLoaded(String),
@@ -27,6 +29,8 @@ pub enum Event {
         id: u64,
         result: Result<NeardStatus, String>,
     },
+    /// The answer to [`super::Action::AskDuties`]; `None`: the account does not validate.
+    Duties(Result<Option<Duties>, String>),
     SessionCreated(Result<SessionId, String>),
     /// `Ok(false)`: Consul does not know the session any more.
     SessionRenewed(Result<bool, String>),
@@ -48,6 +52,13 @@ pub enum Event {
     Switchover {
         to: Option<String>,
     },
+    /// Whether an operator forbids takeovers: nobody but the last holder may claim the key.
+    Paused(bool),
+    /// neard is to read its configuration again, by which it ends at this height, to be started
+    /// anew as what it was; `None`: it is not to end any more.
+    RestartPlanned(Option<u64>),
+    /// An operator wants a standby's neard to be restarted.
+    RestartNeard,
     /// SIGTERM or SIGINT. A second one does not wait for neard.
     Stop,
 }
@@ -61,6 +72,16 @@ pub struct NeardStatus {
     /// No block above this height was made, as neard says once it has given the key up: the block
     /// that it made last may be above its head for a moment.
     pub made_up_to: Option<u64>,
+}
+
+/// What the account has signed in the present epoch, as the chain counts it (nearcore RPC
+/// `validators`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Duties {
+    /// Height at which the epoch began.
+    pub epoch: u64,
+    /// Blocks, chunks and endorsements.
+    pub signed: u64,
 }
 
 /// Which validator key neard says that it signs with.

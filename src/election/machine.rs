@@ -2,12 +2,14 @@
 
 mod candidate;
 mod holder;
+mod operate;
 mod supervise;
 mod swap;
 
 use std::fmt;
 use std::time::Duration;
 
+use super::doppelganger::{Doppelganger, Finding};
 use super::neard::Neard;
 use super::session::Session;
 use super::tenure::{HeadRule, Tenure};
@@ -89,6 +91,7 @@ pub struct Machine {
     next_id: u64,
     highest_term: u64,
     past: Past,
+    doppelganger: Doppelganger,
     /// A candidate asks nothing of Consul before this.
     retry_at: Time,
     asking_leases: bool,
@@ -97,6 +100,10 @@ pub struct Machine {
     armed: Option<Time>,
     /// neard has loaded or unloaded the key whenever it was to, so far.
     swap_works: bool,
+    /// Takeovers are forbidden.
+    paused: bool,
+    /// The height at which neard ends by itself, to be started anew as what it was.
+    planned_restart: Option<u64>,
     stopping: bool,
     /// What the exit at the end of stopping will say.
     exit_reason: ExitReason,
@@ -150,11 +157,14 @@ impl Machine {
             next_id: 0,
             highest_term: 0,
             past: Past::new(settings.lease, now),
+            doppelganger: Doppelganger::new(settings.doppelganger_check),
             retry_at: now,
             asking_leases: false,
             watching: false,
             armed: None,
             swap_works: true,
+            paused: false,
+            planned_restart: None,
             stopping: false,
             exit_reason: ExitReason::Stopped,
             exited: false,
@@ -251,19 +261,31 @@ impl Machine {
         self.neard.head()
     }
 
+    /// The height at which neard ends by itself, to be started anew as what it was.
+    pub fn planned_restart(&self) -> Option<u64> {
+        self.planned_restart
+    }
+
     /// A neard process with the key may be alive.
     pub fn may_sign(&self) -> bool {
         self.neard.keyed()
+    }
+
+    /// Something that kneard does not manage signs with the key.
+    pub fn signs_elsewhere(&self) -> bool {
+        self.doppelganger.is_found()
     }
 
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick | Event::NeardStarted => {}
             Event::NeardNotStarted(why) | Event::NeardExited(why) => self.neard_exited(&why, out),
+            Event::NeardFinished(why) => self.neard_finished(&why, out),
             Event::KeyNotLoaded(why) => self.key_not_loaded(&why, out),
             Event::KeyNotUnloaded(why) => self.swap_failed(&why, out),
             Event::GuardSilent => self.guard_silent(out),
             Event::Status { id, result } => self.status(id, result, out),
+            Event::Duties(result) => self.duties(result, out),
             Event::SessionCreated(result) => self.session_created(result, out),
             Event::SessionRenewed(result) => self.session_renewed(result, out),
             Event::Watched(seen) => self.watched(seen),
@@ -279,6 +301,9 @@ impl Machine {
                 }
             }
             Event::Switchover { to } => self.switch_over(to, out),
+            Event::Paused(paused) => self.pause(paused, out),
+            Event::RestartPlanned(height) => self.plan_restart(height, out),
+            Event::RestartNeard => self.restart_neard(out),
             Event::Stop => self.stop(out),
         }
     }

@@ -5,6 +5,7 @@
 //! so that the daemon, the tests, a simulation and a model checker all drive this very code.
 
 mod action;
+mod doppelganger;
 mod event;
 mod lease;
 mod machine;
@@ -12,6 +13,7 @@ mod neard;
 mod record;
 mod session;
 mod settings;
+mod takeover;
 mod tenure;
 mod time;
 mod view;
@@ -20,11 +22,12 @@ mod view;
 mod tests;
 
 pub use action::{Action, ExitReason, Notice, Role, Transition, Write};
-pub use event::{Entry, Event, NeardStatus, Outcome, Refusal, Seen, SignKey};
+pub use event::{Duties, Entry, Event, NeardStatus, Outcome, Refusal, Seen, SignKey};
 pub use lease::{Lease, MAX_DRIFT_PER_MILLE, with_drift};
 pub use machine::{Machine, State};
 pub use record::{Content, InstanceId, Mark, Record, RecordState};
 pub use session::SessionId;
 pub use settings::{Promotion, Settings, SettingsError};
+pub use takeover::{Chronicle, Takeover, TakeoverKind};
 pub use tenure::Step;
 pub use time::Time;

@@ -10,6 +10,7 @@ pub mod home;
 pub mod home_lock;
 mod hot_swap;
 pub mod keys;
+mod planned_shutdown;
 pub mod process;
 pub mod rpc;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 
-use super::Keys;
 use super::election_key::{longest_lease, operations, outcome, seen, session_request};
+use super::{Keys, pause};
 use crate::consul::{BlockingIndex, Client, Consistency, Error, Kind, SessionRequest};
 use crate::election::{Event, Record, SessionId, Settings, Write};
 
@@ -106,7 +106,7 @@ impl ConsulIo {
             watch.abort();
         }
         if wanted {
-            let watch = watch(self.client.clone(), self.keys.election(), self.events.clone());
+            let watch = watch(self.client.clone(), self.keys.clone(), self.events.clone());
             self.watch = Some(tokio::spawn(watch));
         }
     }
@@ -145,11 +145,29 @@ impl ConsulIo {
 
 /// Tells of every change of the key. Any server may answer, however far behind: a late sight makes
 /// a candidate wait longer, and every write checks what it was based on.
-async fn watch(client: Client, key: String, events: Sender<Event>) {
+async fn watch(client: Client, keys: Keys, events: Sender<Event>) {
+    let (key, pause_key) = (keys.election(), keys.pause());
     let mut index = BlockingIndex::new();
     let random = getrandom::u64().unwrap_or_default();
     let mut complaint = None;
+    // Whether takeovers are paused comes before what invites to one: after a while without Consul
+    // a pause may have begun unseen.
+    let mut knows_pause = false;
     loop {
+        if !knows_pause {
+            match pause::read(&client, &pause_key).await {
+                Ok(pause) => {
+                    if events.send(Event::Paused(pause.is_some())).await.is_err() {
+                        return;
+                    }
+                    knows_pause = true;
+                }
+                Err(_) => {
+                    tokio::time::sleep(WATCH_RETRY).await;
+                    continue;
+                }
+            }
+        }
         let started = Instant::now();
         let read = client.watch(&key, index.next(), WATCH_WAIT, Consistency::Stale, LIMIT).await;
         let pause = match read {
@@ -168,6 +186,7 @@ async fn watch(client: Client, key: String, events: Sender<Event>) {
                     complaint = Some(error.what);
                 }
                 index.reset();
+                knows_pause = false;
                 WATCH_RETRY
             }
         };

@@ -4,9 +4,11 @@
 mod agent;
 mod consul_io;
 pub mod election_key;
+mod history;
 mod key_swap;
 mod keys;
 mod nodes;
+mod pause;
 mod process;
 mod release;
 mod run;
@@ -14,6 +16,7 @@ mod runtime_file;
 mod signals;
 mod snapshot;
 
+pub use history::{Takeovers, read as history};
 pub use keys::Keys;
 pub use release::{ReleaseError, release};
 pub(crate) use run::neard_options;

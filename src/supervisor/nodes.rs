@@ -17,25 +17,30 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Runs until it is dropped.
-pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<Snapshot>) {
+pub async fn publish(
+    client: Client,
+    keys: Keys,
+    mut snapshot: watch::Receiver<Snapshot>,
+    max_lag: u64,
+) {
     let mut twin = Twin::default();
     let mut complaint = None;
     // The session that was asked about last, and the Consul node that it belongs to.
     let mut home: Option<(SessionId, String)> = None;
     loop {
-        let (state, session, mut report) = {
+        let (now, mut report) = {
             let now = snapshot.borrow_and_update();
-            (now.state, now.session.clone(), now.report.clone())
+            (Told::by(&now, max_lag), now.report.clone())
         };
         let started = Instant::now();
-        let published: Option<(State, SessionId)> = match session {
+        let published = match &now.session {
             Some(session) => {
-                if home.as_ref().is_none_or(|(asked, _)| *asked != session) {
-                    home = consul_node(&client, &session).await.map(|node| (session.clone(), node));
+                if home.as_ref().is_none_or(|(asked, _)| asked != session) {
+                    home = consul_node(&client, session).await.map(|node| (session.clone(), node));
                 }
                 report.consul_node = home.as_ref().map(|(_, node)| node.clone());
-                match put(&client, &keys, &session, &report, &mut twin).await {
-                    Ok(()) => Some((state, session)),
+                match put(&client, &keys, session, &report, &mut twin).await {
+                    Ok(()) => Some(now),
                     Err(error) => {
                         complain(&error, &mut complaint);
                         None
@@ -46,9 +51,7 @@ pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<S
         };
         let next = started + if published.is_some() { INTERVAL } else { PAUSE };
         let news = snapshot.wait_for(|now| {
-            now.session.is_some()
-                && published.as_ref().map(|(state, session)| (*state, Some(session)))
-                    != Some((now.state, now.session.as_ref()))
+            now.session.is_some() && published.as_ref() != Some(&Told::by(now, max_lag))
         });
         tokio::select! {
             news = news => if news.is_err() { return },
@@ -71,6 +74,27 @@ fn complain(error: &Error, last: &mut Option<String>) {
     if error.kind == Kind::Denied && last.as_ref() != Some(&text) {
         tracing::error!("this node cannot publish itself for the others: {text}");
         *last = Some(text);
+    }
+}
+
+/// What is published at once when it changes.
+#[derive(PartialEq, Eq)]
+struct Told {
+    state: State,
+    session: Option<SessionId>,
+    paused: bool,
+    /// Its head is too far behind for it to take the key.
+    lags: bool,
+}
+
+impl Told {
+    fn by(snapshot: &Snapshot, max_lag: u64) -> Self {
+        Told {
+            state: snapshot.state,
+            session: snapshot.session.clone(),
+            paused: snapshot.pause.is_some(),
+            lags: snapshot.report.lag.is_some_and(|lag| lag > max_lag),
+        }
     }
 }
 
@@ -188,9 +212,10 @@ mod tests {
             state: State::Voting.to_string(),
             lease_ms: 6_000,
             head: Some(1),
+            lag: None,
+            paused: false,
             kneard_version: "1".to_owned(),
             neard_version: None,
-            lag: None,
             hot_swap: None,
             hot_swap_obstacle: None,
             consul_node: None,

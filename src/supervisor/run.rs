@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
@@ -14,11 +15,11 @@ use super::consul_io::ConsulIo;
 use super::process::{FromGuard, NeardOptions, Process};
 use super::runtime_file::RuntimeFile;
 use super::signals::Signals;
-use super::{Keys, Snapshot, agent, nodes};
+use super::{Keys, Snapshot, Takeovers, agent, history, nodes, pause};
 use crate::consul::{self, Client};
-use crate::control;
+use crate::control::{self, Pause};
 use crate::election::{
-    Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time,
+    Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time,
 };
 use crate::exporter;
 use crate::neard::boot_clock;
@@ -60,6 +61,8 @@ pub enum RunError {
     NeardDoesNotStart { binary: PathBuf, why: String },
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    #[error("cannot count: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl RunError {
@@ -76,6 +79,7 @@ impl RunError {
             | RunError::Control { .. }
             | RunError::RuntimeDir { .. }
             | RunError::NeardDoesNotStart { .. }
+            | RunError::Metrics(_)
             | RunError::Signals(_) => 1,
         }
     }
@@ -119,15 +123,27 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None, None));
     let consul = ConsulIo::new(client.clone(), keys.clone(), &settings.election, events.clone());
 
-    let api =
-        control::Api { consul: client.clone(), keys: keys.clone(), snapshot: snapshot.subscribe() };
+    let max_lag = settings.election.max_lag;
+    let api = control::Api {
+        consul: client.clone(),
+        keys: keys.clone(),
+        snapshot: snapshot.subscribe(),
+        events: events.clone(),
+        home: home.clone(),
+        promotion: settings.election.promotion,
+        max_lag,
+        planning: Arc::default(),
+    };
+    let takeovers = Takeovers::new()?;
+    let (told, pause) = watch::channel(None);
     let serving = [
-        tokio::spawn(exporter::serve(exporter, snapshot.subscribe())),
+        tokio::spawn(exporter::serve(exporter, snapshot.subscribe(), takeovers.clone())),
         tokio::spawn(control::serve(socket, api)),
         tokio::spawn(agent::introduce(client.clone())),
+        tokio::spawn(pause::follow(client.clone(), keys.pause(), events.clone(), told)),
     ];
     let publishing =
-        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
+        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe(), max_lag));
 
     let runtime_file = runtime_file(&settings, &account);
     runtime_file
@@ -144,6 +160,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         runtime_dir: settings.runtime_dir.clone(),
         publishing: Some(publishing),
         swap_obstacle: None,
+        pause,
+        chronicle: Chronicle::default(),
+        takeovers,
     };
     let result = supervisor.turn(inbox).await;
     for task in serving {
@@ -239,6 +258,9 @@ struct Supervisor {
     publishing: Option<tokio::task::JoinHandle<()>>,
     /// Why neard cannot be given the key while it runs, as known when it last came to vote.
     swap_obstacle: Option<String>,
+    pause: watch::Receiver<Option<Pause>>,
+    chronicle: Chronicle,
+    takeovers: Takeovers,
 }
 
 /// What ends one wait of the loop.
@@ -265,6 +287,7 @@ impl Supervisor {
                     self.carry_out(action).await;
                 }
                 self.publish_snapshot();
+                self.note_takeover();
             }
             let timeout = self.until_timeout();
             let news = tokio::select! {
@@ -304,6 +327,7 @@ impl Supervisor {
             Action::TerminateNeard => self.process.terminate(),
             Action::KillNeard => self.process.kill(),
             Action::AskStatus { id } => self.process.ask_status(id),
+            Action::AskDuties => self.process.ask_duties(),
             Action::ArmGuard(deadline) => self.process.arm(deadline),
             Action::DisarmGuard => self.process.disarm(),
             Action::LoadKey { kill_at } => self.process.load_key(kill_at),
@@ -361,6 +385,8 @@ impl Supervisor {
             self.process.version().as_deref(),
             self.swap_obstacle.as_deref(),
         );
+        snapshot.pause.clone_from(&self.pause.borrow());
+        snapshot.report.paused = snapshot.pause.is_some();
         // The machine has no wall clock: its own records lack the time that was written.
         if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())
             && record.since.is_empty()
@@ -372,6 +398,14 @@ impl Supervisor {
             self.write_runtime_file();
         }
         self.snapshot.send_replace(snapshot);
+    }
+
+    fn note_takeover(&mut self) {
+        if let Some(takeover) = self.chronicle.observe(now(), &self.machine) {
+            self.takeovers.count(&takeover);
+            let (client, keys) = (self.client.clone(), self.keys.clone());
+            tokio::spawn(history::write(client, keys, takeover));
+        }
     }
 
     /// Without it a crash is noticed by the lease's end and not at once: not worth a stop.

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
 
 pub mod binaries;
+pub mod blocks;
 pub mod chain;
 pub mod consul;
 pub mod counting_proxy;

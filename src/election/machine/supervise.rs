@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Machine, SLOW_RETRY};
 use crate::election::neard::{EAGER_STATUS_INTERVAL, Key, Process};
 use crate::election::session::Session;
+use crate::election::takeover;
 use crate::election::{
     Action, ExitReason, NeardStatus, Notice, Role, SessionId, SignKey, Step, Time,
 };
@@ -86,7 +87,6 @@ impl Machine {
         }
     }
 
-    /// Compares the key that neard says it signs with to the one that it was given.
     /// Compares the key that neard says it signs with to the one that it was given.
     fn check_key(&mut self, status: &NeardStatus, out: &mut Vec<Action>) {
         match (self.neard.key, status.key) {
@@ -178,6 +178,8 @@ impl Machine {
             _ => Role::Standby,
         };
         let key = if role == Role::Standby { Key::Out } else { Key::In };
+        // It starts without the height at which the one before was to end.
+        self.planned_restart = None;
         self.neard.starts(self.now, key);
         out.push(Action::StartNeard(role));
     }
@@ -219,9 +221,9 @@ impl Machine {
         }
         match &self.tenure {
             Some(tenure) if tenure.is_promoted() && !self.neard.is_down() => {
-                self.drain("kneard is stopping", out);
+                self.drain(takeover::STOPPING, out);
             }
-            Some(_) => self.release("kneard is stopping"),
+            Some(_) => self.release(takeover::STOPPING),
             None => {}
         }
         // One that unloads the key is stopped when it has: the successor waits for that.
