@@ -148,6 +148,17 @@ pub struct Args {
     pub stop_timeout: String,
 }
 
+/// Give the lock back that a dead kneard held, once its neard is proven dead
+///
+/// The guard runs it by itself. It refuses while that neard lives.
+#[derive(Debug, Parser)]
+#[command(name = "kneard release", version)]
+pub struct ReleaseArgs {
+    /// The directory that kneard ran with: its --runtime-dir
+    #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
+    pub runtime_dir: Option<PathBuf>,
+}
+
 /// What is wrong with the flags, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {

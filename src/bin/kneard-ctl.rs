@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use kneard::control::{Client, ClientError};
 use kneard::ctl;
 use serde::Serialize;
@@ -50,6 +50,10 @@ enum Command {
     /// Needs no running kneard. Without settings it checks with those of kneard.service. Prints one
     /// line per check; ends with 1 if there is a problem.
     Doctor(Box<ctl::doctor::Args>),
+    CheckRpc(ctl::check_rpc::Args),
+    SystemInfo(ctl::system_info::Args),
+    #[command(hide = true)]
+    Generate(ctl::generate::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +68,9 @@ fn main() -> ExitCode {
             Command::ActiveValidator => print(client.active_validator().await, args.json),
             Command::Status { watch: true } => ctl::status_view::run(&client, args.json).await,
             Command::Status { watch: false } => print(client.status().await, args.json),
+            Command::CheckRpc(check) => ctl::check_rpc::run(check, args.json).await,
+            Command::SystemInfo(info) => ctl::system_info::run(info, &client, args.json).await,
+            Command::Generate(generate) => ctl::generate::run(generate, Args::command()),
             Command::Doctor(doctor) => ctl::doctor::run(doctor, args.json).await,
             Command::Switchover(order) => ctl::switchover::run(order, &client, args.json).await,
             Command::Pause(order) => ctl::pause::run(order, &client, args.json).await,

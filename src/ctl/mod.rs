@@ -4,12 +4,16 @@
 use std::path::{Path, PathBuf};
 
 mod answer;
+pub mod check_rpc;
 pub mod doctor;
+pub mod generate;
 pub mod history;
 pub mod maintenance;
+mod near_rpc;
 pub mod pause;
 pub mod status_view;
 pub mod switchover;
+pub mod system_info;
 
 /// The socket of kneard: as given, else where a kneard with the same environment has it, else in
 /// this directory.

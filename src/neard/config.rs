@@ -89,6 +89,11 @@ pub(super) fn blank_comments(text: &str) -> String {
     blanked
 }
 
+/// The whole of it, for those who only show a part; null if it cannot be read.
+pub(crate) fn parse_config(text: &str) -> serde_json::Value {
+    serde_json::from_str(&blank_comments(text)).unwrap_or_default()
+}
+
 /// An object's fields in order, each value as the piece of text it is.
 struct Object<'a>(Vec<(String, &'a RawValue)>);
 

@@ -14,4 +14,5 @@ mod planned_shutdown;
 pub mod process;
 pub mod rpc;
 
+pub(crate) use config::parse_config;
 pub(crate) use hot_swap::version_obstacle;

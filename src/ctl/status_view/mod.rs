@@ -70,6 +70,11 @@ async fn watch(client: &Client, terminal: &mut ratatui::DefaultTerminal) -> std:
                     },
                 };
                 watched.take_in(SystemTime::now(), answer);
+                if watched.wants_history() {
+                    let history = tokio::time::timeout(REFRESH, client.history()).await;
+                    let history = history.ok().and_then(Result::ok).map(|history| history.0);
+                    watched.remember(SystemTime::now(), history.unwrap_or_default());
+                }
             }
             key = keys.recv() => match key {
                 Some(Key::Redraw) => {}

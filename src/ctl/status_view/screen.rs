@@ -67,7 +67,7 @@ pub fn draw(frame: &mut Frame, watched: &Watched, now: SystemTime, colour: bool)
     frame.render_widget(Paragraph::new(notices), notes);
     draw_own(frame, own, status, palette);
     draw_nodes(frame, table, &nodes, status, palette);
-    draw_events(frame, events, watched, palette);
+    draw_events(frame, events, watched, now, palette);
 }
 
 fn title(
@@ -147,6 +147,9 @@ fn notices(watched: &Watched, palette: Palette) -> Vec<Line<'static>> {
         }
     }
     if let Some(status) = &watched.status {
+        notices.extend(status.paused.iter().map(|pause| format!("takeovers are {pause}")));
+        let planned = status.planned_restart.iter();
+        notices.extend(planned.map(|height| format!("neard restarts at height {height}")));
         notices.extend(status.consul_error.iter().map(|why| format!("Consul: {why}")));
         for node in status.nodes.iter().flatten() {
             let why = node.hot_swap_obstacle.iter();
@@ -246,11 +249,17 @@ fn draw_nodes(
     frame.render_widget(table, area);
 }
 
-fn draw_events(frame: &mut Frame, area: Rect, watched: &Watched, palette: Palette) {
+fn draw_events(
+    frame: &mut Frame,
+    area: Rect,
+    watched: &Watched,
+    now: SystemTime,
+    palette: Palette,
+) {
     let mut lines = vec![Line::styled("Last events", palette.title())];
     let room = usize::from(area.height.saturating_sub(1));
-    for (when, text) in watched.events.iter().rev().take(room) {
-        lines.push(Line::from(format!("  {}Z  {text}", clock(*when))));
+    for (when, text) in watched.news().take(room) {
+        lines.push(Line::from(format!("  {}  {text}", date(when, now))));
     }
     frame.render_widget(Paragraph::new(lines), area);
 }
@@ -259,6 +268,17 @@ fn draw_events(frame: &mut Frame, area: Rect, watched: &Watched, palette: Palett
 fn clock(time: SystemTime) -> String {
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text.get(11..19).unwrap_or(&text).to_owned()
+}
+
+/// The time of day, or the day if that is another one.
+fn date(time: SystemTime, now: SystemTime) -> String {
+    let [time, now] = [time, now].map(|time| humantime::format_rfc3339_seconds(time).to_string());
+    match (time.get(..10), time.get(11..19)) {
+        (day, Some(clock)) if day == now.get(..10) => format!("{clock}Z"),
+        // As long: the year without its century.
+        (Some(day), _) => format!("{:9}", day.get(2..).unwrap_or(day)),
+        _ => time,
+    }
 }
 
 /// Date and time without the fraction of a second.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use crate::control::Status;
+use crate::control::{HistoryEntry, Pause, Status};
 use crate::election::RecordState;
 
 /// More than fit on any screen.
@@ -23,11 +23,42 @@ pub struct Watched {
     beat: Option<((u64, u64), SystemTime)>,
     holder: Option<String>,
     states: BTreeMap<String, String>,
+    paused: Option<Option<Pause>>,
+    /// When watching began.
+    started: Option<SystemTime>,
+    /// The changes of the holder from before, newest first, as Consul keeps them.
+    history: Vec<HistoryEntry>,
 }
 
 impl Watched {
     pub fn new() -> Self {
         Watched::default()
+    }
+
+    /// Whether the history is to be asked for. Once: what comes after is watched.
+    pub fn wants_history(&self) -> bool {
+        self.status.is_some() && self.started.is_none()
+    }
+
+    /// Takes in the history; none, if it could not be told.
+    pub fn remember(&mut self, now: SystemTime, history: Vec<HistoryEntry>) {
+        self.started = Some(now);
+        self.history = history;
+    }
+
+    /// When and what, the newest first: what was watched, then what the history tells of before.
+    pub fn news(&self) -> impl Iterator<Item = (SystemTime, String)> {
+        let watched = self.events.iter().rev().cloned();
+        let before = self.history.iter().filter_map(|entry| {
+            let time = humantime::parse_rfc3339(&entry.time).ok()?;
+            let from = entry.from.as_ref().map(|from| format!(" from {from}"));
+            let without = entry.seconds_without_signer;
+            let without = without.map(|seconds| format!(", {seconds:.1} s without a signer"));
+            let (from, without) = (from.unwrap_or_default(), without.unwrap_or_default());
+            let HistoryEntry { to, term, reason, .. } = entry;
+            Some((time, format!("{to} took the key{from} (term {term}){without}: {reason}")))
+        });
+        watched.chain(before)
     }
 
     pub fn take_in(&mut self, now: SystemTime, answer: Result<Status, String>) {
@@ -92,6 +123,14 @@ impl Watched {
             for (node, state) in &self.states {
                 states.entry(node.clone()).or_insert_with(|| state.clone());
             }
+        }
+        if self.paused.as_ref() != Some(&status.paused) {
+            match (&status.paused, &self.paused) {
+                (Some(pause), _) => self.event(now, format!("takeovers are {pause}")),
+                (None, Some(Some(_))) => self.event(now, "takeovers are allowed again".to_owned()),
+                (None, _) => {}
+            }
+            self.paused = Some(status.paused.clone());
         }
         let before = std::mem::replace(&mut self.states, states.clone());
         for (node, state) in &states {

@@ -107,6 +107,47 @@ fn the_holder_knows_its_lease_best() {
 }
 
 #[test]
+fn the_history_is_shown_below_what_was_watched() {
+    let mut watched = Watched::new();
+    assert!(!watched.wants_history(), "nobody answers yet");
+    watched.take_in(at(0), Ok(status("host-a", 1, json!({}))));
+    assert!(watched.wants_history());
+    let entry = |time: SystemTime, from: Value, seconds: Value| {
+        serde_json::from_value(json!({
+            "time": humantime::format_rfc3339_millis(time).to_string(), "from": from,
+            "to": "host-a", "term": 6, "kind": "release", "reason": "it stopped",
+            "seconds_without_signer": seconds, "planned": true,
+        }))
+        .unwrap()
+    };
+    let history = vec![
+        entry(at(0) - Duration::from_secs(60), json!("host-b"), json!(0.42)),
+        entry(at(0) - Duration::from_secs(60 * 60 * 24), Value::Null, Value::Null),
+    ];
+    watched.remember(at(0), history);
+    assert!(!watched.wants_history());
+    let shown = picture(&watched, at(0), (80, 24), false);
+    let today = "07:59:00Z  host-a took the key from host-b (term 6), 0.4 s without a signer:";
+    let yesterday = "27-01-14   host-a took the key (term 6): it stopped";
+    assert_shows(&shown, &[today, yesterday]);
+    let place = |part: &str| shown.find(part).unwrap();
+    assert!(place("host-b: Voting") < place(today) && place(today) < place(yesterday), "{shown}");
+}
+
+#[test]
+fn a_pause_is_shown_and_its_end_told() {
+    let mut watched = Watched::new();
+    let pause =
+        json!({"paused": {"by": "eve", "since": "2026-11-24T19:00:00Z", "reason": "a test"}});
+    watched.take_in(at(0), Ok(status("host-a", 1, pause)));
+    let shown = picture(&watched, at(0), (80, 24), false);
+    assert_shows(&shown, &["! takeovers are paused by eve since 2026-11-24T19:00:00Z: a test"]);
+    watched.take_in(at(1), Ok(status("host-a", 1, json!({"planned_restart": 1300}))));
+    let shown = picture(&watched, at(1), (80, 24), false);
+    assert_shows(&shown, &["takeovers are allowed again", "! neard restarts at height 1300"]);
+}
+
+#[test]
 fn changes_become_events() {
     let mut watched = Watched::new();
     watched.take_in(at(0), Ok(status("host-a", 1, json!({}))));
