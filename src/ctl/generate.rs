@@ -36,6 +36,8 @@ pub fn run(args: &Args, ctl: Command) -> ExitCode {
 }
 
 fn write(dir: &Path, mut command: Command) -> io::Result<()> {
+    // The completions build the command, and then it has a subcommand for help.
+    let for_man = without_help(command.clone());
     let name = command.get_name().to_owned();
     for shell in SHELLS {
         let folder = dir.join(match shell {
@@ -56,5 +58,10 @@ fn write(dir: &Path, mut command: Command) -> io::Result<()> {
     let folder = dir.join("share/man/man1");
     fs::create_dir_all(&folder)?;
     // One page for the command and one for each subcommand that is to be seen.
-    clap_mangen::generate_to(command.disable_help_subcommand(true), folder)
+    clap_mangen::generate_to(for_man, folder)
+}
+
+/// `help` needs no page of its own, for each level.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
