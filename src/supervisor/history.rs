@@ -7,7 +7,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts};
 use tokio::time::sleep;
 
 use super::Keys;
-use crate::consul::{Client, Consistency, Error};
+use crate::consul::{Client, Consistency, Error, Kind};
 use crate::control::HistoryEntry;
 use crate::election::{Takeover, TakeoverKind};
 
@@ -72,7 +72,7 @@ pub async fn write(client: Client, keys: Keys, takeover: Takeover) {
     for attempt in 1..=TRIES {
         match client.put(&key, &value, None, LIMIT).await {
             Ok(_) => break,
-            Err(error) if attempt == TRIES => {
+            Err(error) if attempt == TRIES || error.kind == Kind::Denied => {
                 tracing::warn!("the history lacks this node's takeover: {error}");
                 return;
             }
@@ -80,7 +80,9 @@ pub async fn write(client: Client, keys: Keys, takeover: Takeover) {
         }
     }
     // Whoever writes next removes what is left over.
-    let _ = prune(&client, &keys).await;
+    if let Err(error) = prune(&client, &keys).await {
+        tracing::warn!("old entries of the history stay for now: {error}");
+    }
 }
 
 async fn prune(client: &Client, keys: &Keys) -> Result<(), Error> {
