@@ -5,9 +5,8 @@ mod support;
 use serde_json::Value;
 
 use support::{
-    binaries::{self, Ended, run_to_end},
     blocks,
-    kneard::Kneard,
+    operator::{json, kneard_ctl, refusal, wait_until_eligible},
     pair::{Pair, TAKEOVER},
     wait::{report, secs, wait_until},
 };
@@ -18,41 +17,6 @@ fn rounds() -> usize {
 
 fn hot() -> Pair {
     Pair::start_with(1, |setup| setup.more.extend(["--promotion", "hot-swap"].map(Into::into)))
-}
-
-fn kneard_ctl(kneard: &Kneard, args: &[&str]) -> Ended {
-    let mut command = binaries::clean(binaries::kneard_ctl());
-    command.arg("--control-socket").arg(kneard.setup.home.join("kuutamod.sock")).args(args);
-    run_to_end(command, secs(60))
-}
-
-fn json(kneard: &Kneard, args: &[&str]) -> Value {
-    let ended = kneard_ctl(kneard, &[&["--json"], args].concat());
-    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
-}
-
-fn refusal(kneard: &Kneard, args: &[&str]) -> String {
-    let ended = kneard_ctl(kneard, args);
-    assert_eq!(ended.code, Some(1), "{args:?}: {}", ended.stdout);
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-    ended.stderr
-}
-
-/// The holder knows of a standby that can take the key, whose neard can be told to reload.
-fn wait_until_eligible(pair: &Pair) {
-    wait_until(secs(30), "the standby is known to be ready", || {
-        let status = json(&pair.holder, &["status"]);
-        let nodes = status["nodes"].as_array()?;
-        let name = pair.standby.setup.node_id.as_str();
-        let node = nodes.iter().find(|node| node["node_id"] == name)?;
-        (node["state"] == "Voting" && node["lag"].is_u64()).then_some(())
-    });
-    let rpc = pair.standby.setup.rpc;
-    wait_until(secs(20), "the standby's neard has run for a while", || {
-        let status: Value = serde_json::from_str(&support::http::get(rpc, "/status").ok()?).ok()?;
-        (status["uptime_sec"].as_u64()? >= 2).then_some(())
-    });
 }
 
 #[test]

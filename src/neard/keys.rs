@@ -4,6 +4,7 @@
 //! written, a secret ed25519 key is 64 bytes of which the last 32 are the public key, secp256k1
 //! keys are 64 (public) and 32 (secret) bytes.
 
+use super::config::blank_comments_in;
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::fmt;
@@ -192,6 +193,8 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len().min(MAX_KEY_FILE);
     let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 64);
     file.take(MAX_KEY_FILE).read_to_end(&mut text)?;
+    // neard allows them here, too.
+    blank_comments_in(&mut text);
     Ok(text)
 }
 
@@ -374,6 +377,15 @@ mod tests {
         let key = load(&text.to_string(), KeyKind::ValidatorKey, 0o400).unwrap();
         assert_eq!(key.public_key.as_str(), public.as_str());
         assert!(refused(&text.to_string(), KeyKind::NodeKey).contains("secret_key"));
+    }
+
+    #[test]
+    fn comments_are_no_part_of_a_key_for_neard_allows_them() {
+        let text = format!("// of 2026\n{} # a {{\n/* \" */", good());
+        for kind in [KeyKind::ValidatorKey, KeyKind::NodeKey] {
+            let key = load(&text, kind, 0o600).unwrap();
+            assert_eq!(key.public_key.as_str(), keypair(1).0);
+        }
     }
 
     #[test]

@@ -80,7 +80,9 @@ pub async fn write(client: Client, keys: Keys, takeover: Takeover) {
         }
     }
     // Whoever writes next removes what is left over.
-    let _ = prune(&client, &keys).await;
+    if let Err(error) = prune(&client, &keys).await {
+        tracing::warn!("old entries of the history stay for now: {error}");
+    }
 }
 
 async fn prune(client: &Client, keys: &Keys) -> Result<(), Error> {

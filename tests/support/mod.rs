@@ -15,6 +15,7 @@ pub mod fake_server;
 pub mod http;
 pub mod kneard;
 pub mod netns;
+pub mod operator;
 pub mod pair;
 pub mod ports;
 pub mod process;

@@ -167,8 +167,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// neard's default home, `~/.near`.
+/// neard's default home.
 fn default_home() -> PathBuf {
+    if let Some(home) = std::env::var_os("NEAR_HOME") {
+        return home.into();
+    }
     std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from).join(".near")
 }
 
