@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::near_rpc::{NearRpc, NodeStatus};
 use crate::neard::home::Home;
 
-/// Ask neard's RPC for height, sync state and peers, and compare with its peers and other nodes
+/// Ask neard's RPC for height, sync state and peers, and compare with other nodes
 ///
 /// Ends with 1 if the first node (the one of --neard-home, unless --rpc is given) does not answer,
-/// syncs, has no peers or lags behind what its peers and the other nodes have.
+/// syncs, has no peers or lags behind the other nodes. neard itself calls it syncing when its peers
+/// are ahead; another node's height is worth asking for where all of its peers may be behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// An RPC address to ask, such as http://127.0.0.1:3030; several are compared with the first
@@ -42,7 +43,6 @@ struct Row {
     behind: Option<u64>,
     syncing: Option<bool>,
     peers: Option<u64>,
-    highest_peer: Option<u64>,
     version: Option<String>,
     chain_id: Option<String>,
     error: Option<String>,
@@ -115,8 +115,7 @@ async fn ask(nodes: &[NearRpc], max_lag: u64) -> Answer {
 }
 
 fn judge(urls: Vec<String>, answers: Vec<Result<NodeStatus, String>>, max_lag: u64) -> Answer {
-    let heights = answers.iter().flatten().flat_map(|node| [node.head, node.highest_peer]);
-    let highest = heights.flatten().max();
+    let highest = answers.iter().flatten().filter_map(|node| node.head).max();
     let rows: Vec<Row> = urls
         .into_iter()
         .zip(answers)
@@ -131,7 +130,6 @@ fn judge(urls: Vec<String>, answers: Vec<Result<NodeStatus, String>>, max_lag: u
                 behind: node.head.zip(highest).map(|(head, highest)| highest.saturating_sub(head)),
                 syncing: node.syncing,
                 peers: node.peers,
-                highest_peer: node.highest_peer,
                 version: node.version,
                 chain_id: node.chain_id,
                 error,
@@ -167,8 +165,8 @@ impl fmt::Display for Answer {
         let width = self.nodes.iter().map(|row| row.rpc.len()).max().unwrap_or(0).max(3);
         writeln!(
             f,
-            "{:width$}  {:>10}  {:>6}  {:7}  {:>5}  {:>12}  VERSION",
-            "RPC", "HEIGHT", "BEHIND", "SYNCING", "PEERS", "HIGHEST PEER"
+            "{:width$}  {:>10}  {:>6}  {:7}  {:>5}  VERSION",
+            "RPC", "HEIGHT", "BEHIND", "SYNCING", "PEERS"
         )?;
         let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
         for row in &self.nodes {
@@ -179,12 +177,11 @@ impl fmt::Display for Answer {
             };
             writeln!(
                 f,
-                "{:width$}  {:>10}  {:>6}  {syncing:7}  {:>5}  {:>12}  {}",
+                "{:width$}  {:>10}  {:>6}  {syncing:7}  {:>5}  {}",
                 row.rpc,
                 number(row.height),
                 number(row.behind),
                 number(row.peers),
-                number(row.highest_peer),
                 row.version.as_deref().unwrap_or("-"),
             )?;
         }
@@ -203,10 +200,9 @@ impl fmt::Display for Answer {
 mod tests {
     use super::*;
 
-    fn node(head: u64, highest_peer: u64) -> NodeStatus {
+    fn node(head: u64) -> NodeStatus {
         NodeStatus {
             head: Some(head),
-            highest_peer: Some(highest_peer),
             syncing: Some(false),
             peers: Some(3),
             chain_id: Some("mainnet".to_owned()),
@@ -220,11 +216,11 @@ mod tests {
 
     #[test]
     fn a_node_that_keeps_up_is_fine() {
-        let answer = judged(vec![Ok(node(100, 103)), Ok(node(101, 0))]);
+        let answer = judged(vec![Ok(node(100)), Ok(node(103))]);
         assert_eq!(answer.trouble, None);
         assert_eq!(answer.nodes[0].behind, Some(3));
         // What is wrong with another node is shown, but is not this one's trouble.
-        let answer = judged(vec![Ok(node(100, 100)), Err("http://n1: gone".to_owned())]);
+        let answer = judged(vec![Ok(node(100)), Err("http://n1: gone".to_owned())]);
         assert_eq!(answer.trouble, None);
         assert!(answer.to_string().ends_with("http://n1: gone\nok"), "{answer}");
     }
@@ -233,15 +229,11 @@ mod tests {
     fn each_trouble_is_named() {
         for (answers, words) in [
             (vec![Err("http://n0: refused".to_owned())], "n0: refused"),
-            (vec![Ok(node(100, 106))], "6 blocks behind"),
-            (vec![Ok(node(100, 100)), Ok(node(106, 0))], "6 blocks behind"),
-            (vec![Ok(NodeStatus { peers: Some(0), ..node(1, 1) })], "no peers"),
-            (vec![Ok(NodeStatus { syncing: Some(true), ..node(1, 1) })], "catching up"),
+            (vec![Ok(node(100)), Ok(node(106))], "6 blocks behind"),
+            (vec![Ok(NodeStatus { peers: Some(0), ..node(1) })], "no peers"),
+            (vec![Ok(NodeStatus { syncing: Some(true), ..node(1) })], "catching up"),
             (
-                vec![
-                    Ok(node(1, 1)),
-                    Ok(NodeStatus { chain_id: Some("testnet".into()), ..node(9, 9) }),
-                ],
+                vec![Ok(node(1)), Ok(NodeStatus { chain_id: Some("testnet".into()), ..node(9) })],
                 "another chain, testnet",
             ),
         ] {

@@ -26,8 +26,6 @@ pub struct NodeStatus {
     pub validator_key: Option<String>,
     pub uptime: Option<Duration>,
     pub peers: Option<u64>,
-    /// The highest block that any of its peers has told of.
-    pub highest_peer: Option<u64>,
 }
 
 impl NearRpc {
@@ -65,13 +63,6 @@ impl NearRpc {
         let network = network.unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let sync = &status["sync_info"];
-        let heights = ["highest_height_peers", "active_peers", "peers", "known_producers"]
-            .iter()
-            .filter_map(|list| network[list].as_array())
-            .flatten()
-            .filter_map(|peer| {
-                peer["height"].as_u64().or_else(|| peer["highest_block_height"].as_u64())
-            });
         Ok(NodeStatus {
             head: sync["latest_block_height"].as_u64(),
             syncing: sync["syncing"].as_bool(),
@@ -82,7 +73,6 @@ impl NearRpc {
             validator_key: text(&status["validator_public_key"]),
             uptime: status["uptime_sec"].as_u64().map(Duration::from_secs),
             peers: network["num_active_peers"].as_u64(),
-            highest_peer: heights.max(),
         })
     }
 

@@ -50,7 +50,7 @@ impl Palette {
 pub fn draw(frame: &mut Frame, watched: &Watched, now: SystemTime, colour: bool) {
     let palette = Palette { colour };
     let nodes = nodes(watched);
-    let notices = notices(watched, palette);
+    let notices = notices(watched, usize::from(frame.area().width), palette);
     let [head, election, notes, own, table, events] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(4),
@@ -138,7 +138,7 @@ fn draw_election(
 }
 
 /// What needs attention.
-fn notices(watched: &Watched, palette: Palette) -> Vec<Line<'static>> {
+fn notices(watched: &Watched, width: usize, palette: Palette) -> Vec<Line<'static>> {
     let mut notices = Vec::new();
     if let Some((since, why)) = &watched.silent {
         notices.push(format!("kneard does not answer since {}Z: {why}", clock(*since)));
@@ -156,10 +156,27 @@ fn notices(watched: &Watched, palette: Palette) -> Vec<Line<'static>> {
             notices.extend(why.map(|why| format!("{}: no hot swap: {why}", node.node_id)));
         }
     }
-    let mut lines: Vec<Line> =
-        notices.into_iter().map(|text| Line::styled(format!("! {text}"), palette.bad())).collect();
+    let texts = notices.iter().flat_map(|text| wrapped(&format!("! {text}"), width));
+    let mut lines: Vec<Line> = texts.map(|text| Line::styled(text, palette.bad())).collect();
     if !lines.is_empty() {
         lines.push(Line::default());
+    }
+    lines
+}
+
+/// Broken between words, with what follows the first line set in.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        if last > 2 && last + 1 + word.chars().count() > width {
+            lines.push(format!("  {word}"));
+        } else if let Some(line) = lines.last_mut() {
+            if last > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
     }
     lines
 }
@@ -214,6 +231,8 @@ fn draw_nodes(
     let rows = nodes.iter().take(shown).map(|node| {
         let holds = record.is_some_and(|record| record.instance.0 == node.instance);
         let mark = if holds { "*" } else { " " };
+        let is_own = status.is_some_and(|status| status.node.instance == node.instance);
+        let stale = node.state == "Validating" && record.is_some() && !holds && !is_own;
         let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
         let swap = match (node.hot_swap, &node.hot_swap_obstacle) {
             (Some(true), None) => "hot",
@@ -223,15 +242,16 @@ fn draw_nodes(
         let neard = node.neard_version.as_deref().unwrap_or("-");
         Row::new([
             format!("{mark} {}", node.node_id),
-            node.state.clone(),
+            // The last words of one that is dead.
+            if stale { format!("{}?", node.state) } else { node.state.clone() },
             number(node.head),
             number(node.lag),
             swap.to_owned(),
-            neard.split_whitespace().next().unwrap_or("-").to_owned(),
+            neard.split(['-', ' ']).next().unwrap_or("-").to_owned(),
             node.kneard_version.clone(),
             node.hostname.clone(),
         ])
-        .style(palette.state(&node.state))
+        .style(if stale { palette.doubtful() } else { palette.state(&node.state) })
     });
     let widths = [
         Constraint::Length(14),

@@ -185,12 +185,22 @@ fn a_kneard_that_is_gone_is_said_to_be_until_it_comes_back() {
 }
 
 #[test]
+fn a_validator_that_lost_the_lock_is_doubted() {
+    let mut watched = Watched::new();
+    let own = node("host-b", "Validating", json!({}));
+    watched.take_in(at(0), Ok(status("host-b", 1, json!({"node": own}))));
+    let shown = picture(&watched, at(0), (80, 24), false);
+    assert_shows(&shown, &["  host-a       Validating?", "* host-b       Validating  "]);
+}
+
+#[test]
 fn what_needs_attention_is_shown() {
     let mut watched = Watched::new();
     let slow = node("host-c", "Voting", json!({"hot_swap_obstacle": "config.json tracks all"}));
     watched.take_in(at(0), Ok(status("host-a", 1, json!({"nodes": [slow]}))));
     let shown = picture(&watched, at(0), (80, 24), false);
     assert_shows(&shown, &["! host-c: no hot swap: config.json tracks all", "restart"]);
+    assert_eq!(wrapped("! a bc def", 5), ["! a", "  bc", "  def"]);
     let lost = json!({"nodes": null, "consul_error": "no answer within 3000 ms"});
     watched.take_in(at(1), Ok(status("host-a", 1, lost)));
     let shown = picture(&watched, at(1), (80, 24), false);
