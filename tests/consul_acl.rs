@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -57,7 +60,7 @@ impl Scene {
         file
     }
 
-    fn setup(&self, name: &str, index: usize, token: &PathBuf) -> Setup {
+    fn setup(&self, name: &str, index: usize, token: &Path) -> Setup {
         let mut setup = setup(&self.chain, name, index);
         setup.consul_urls = self.consul.urls();
         setup.more = vec!["--consul-token-file".into(), token.into()];

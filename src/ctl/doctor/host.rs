@@ -145,12 +145,11 @@ pub fn ports(report: &mut Report, settings: &Settings, found: &Found) {
         ("port-exporter", "--exporter-address", settings.exporter_address),
         ("port-network", "--validator-network-addr", settings.validator_network_addr),
     ];
-    if settings.election.promotion == Promotion::Restart {
+    // Both are neard's, at different times, and may be one.
+    if settings.election.promotion == Promotion::Restart
+        && settings.voter_network_addr != settings.validator_network_addr
+    {
         wanted.push(("port-voter", "--voter-network-addr", settings.voter_network_addr));
-        if settings.voter_network_addr == settings.validator_network_addr {
-            // Both are neard's, at different times.
-            wanted.pop();
-        }
     }
     if let Some(rpc) = found.rpc {
         wanted.push(("port-rpc", "rpc.addr in config.json", rpc));
