@@ -18,7 +18,7 @@ pub enum PromotionArg {
 
 /// High availability for NEAR validators: runs neard, elects one holder of the validator key
 /// through Consul and never lets two nodes sign.
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "kneard", version)]
 pub struct Args {
     /// Name of this node in the log and for other nodes; give each node its own
@@ -146,6 +146,17 @@ pub struct Args {
     /// How long neard may take to stop before it is killed
     #[arg(long, env = "KUUTAMO_STOP_TIMEOUT", default_value = "10s", value_name = "DURATION")]
     pub stop_timeout: String,
+}
+
+/// Give the lock back that a dead kneard held, once its neard is proven dead
+///
+/// The guard runs it by itself. It refuses while that neard lives.
+#[derive(Debug, Parser)]
+#[command(name = "kneard release", version)]
+pub struct ReleaseArgs {
+    /// The directory that kneard ran with: its --runtime-dir
+    #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
+    pub runtime_dir: Option<PathBuf>,
 }
 
 /// What is wrong with the flags, in one line with the remedy.

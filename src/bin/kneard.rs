@@ -6,17 +6,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use kneard::election::InstanceId;
 use kneard::neard::guard;
-use kneard::settings::{Args, Settings};
+use kneard::settings::{Args, ReleaseArgs, Settings};
 use kneard::{logging, supervisor};
-
-/// Gives the lock back that a dead kneard held, once its neard is proven dead
-#[derive(Debug, clap::Parser)]
-#[command(name = "kneard release", version)]
-struct ReleaseArgs {
-    /// The directory that kneard ran with: its --runtime-dir
-    #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
-    runtime_dir: Option<PathBuf>,
-}
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();

@@ -218,6 +218,12 @@ impl Neard {
         asked_to
     }
 
+    /// The process ended by itself, as it was to, and is reaped.
+    pub fn finished(&mut self, now: Time) {
+        self.process = Process::Stopping { kill_at: None };
+        self.exited(now);
+    }
+
     /// The wait after a crash. The first one after a steady time costs none.
     fn back_off(&mut self) -> Duration {
         let wait = self.backoff.unwrap_or_default();

@@ -377,7 +377,11 @@ impl Process {
             }
             Some(GuardEvent::Exited(exit)) => {
                 self.running = None;
-                FromGuard::Tell(Event::NeardExited(exit.to_string()))
+                FromGuard::Tell(if exit.is_success() {
+                    Event::NeardFinished(exit.to_string())
+                } else {
+                    Event::NeardExited(exit.to_string())
+                })
             }
             Some(GuardEvent::SpawnFailed { error }) => {
                 self.running = None;

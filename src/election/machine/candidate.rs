@@ -119,7 +119,10 @@ impl Machine {
             }
             return;
         }
-        if !self.may_stand(view) || self.gives_way_until(view).is_some_and(|at| self.now < at) {
+        if !self.may_stand(view)
+            || self.is_held_back(view)
+            || self.gives_way_until(view).is_some_and(|at| self.now < at)
+        {
             return;
         }
         if !self.doppelganger.is_clear() {
