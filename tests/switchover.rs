@@ -2,13 +2,20 @@
 
 mod support;
 
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
+
 use serde_json::Value;
 
 use support::{
     blocks,
+    kneard::Kneard,
     operator::{json, kneard_ctl, refusal, wait_until_eligible},
     pair::{Pair, TAKEOVER},
-    wait::{report, secs, wait_until},
+    signatures,
+    wait::{boot_time, report, secs, wait_until},
 };
 
 fn rounds() -> usize {
@@ -19,15 +26,35 @@ fn hot() -> Pair {
     Pair::start_with(1, |setup| setup.more.extend(["--promotion", "hot-swap"].map(Into::into)))
 }
 
+/// What the control socket answers to any body.
+fn post(kneard: &Kneard, path: &str, body: &str) -> String {
+    let mut stream = UnixStream::connect(kneard.setup.home.join("kuutamod.sock")).unwrap();
+    stream.set_read_timeout(Some(secs(5))).unwrap();
+    let length = body.len();
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn a_hot_switchover_misses_no_block_and_restarts_only_the_predecessor_afterwards() {
     let mut pair = hot();
-    let (mut seconds, mut missed) = (Vec::new(), Vec::new());
+    let (mut silent, mut active, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut missed = Vec::new();
     for _ in 0..rounds() {
         wait_until_eligible(&pair);
         let height = pair.chain.height().expect("the chain has a head");
         let (before, after) = (pair.holder.neard(), pair.standby.neard());
+        let start = boot_time();
         let ended = json(&pair.holder, &["switchover", "--wait"]);
+        let last = |kneard: &Kneard, event| signatures::last(&kneard.setup.home, event).unwrap();
+        let (unload, load) =
+            (last(&pair.holder, "key-unloaded"), last(&pair.standby, "key-loaded"));
+        assert!(start < unload && unload <= load, "{start:?} {unload:?} {load:?}");
+        silent.push(unload - start);
+        active.push(load - start);
         assert_eq!(ended["holder"], pair.standby.setup.node_id.as_str());
         seconds.push(std::time::Duration::from_secs_f64(ended["seconds"].as_f64().unwrap()));
         assert_eq!(pair.standby.neard(), after, "the successor's neard was restarted");
@@ -43,7 +70,10 @@ fn a_hot_switchover_misses_no_block_and_restarts_only_the_predecessor_afterwards
     let verdict = pair.assert_one_signer();
     println!("{}", verdict.text);
     println!("missed: {missed:?}");
-    report("hot switchover, from the command to the confirmed key", &seconds);
+    println!("hot switchover, from the start of the command");
+    report("until the old signer has given the key up", &silent);
+    report("until the new signer has the key", &active);
+    report("until the old holder knows of it", &seconds);
     assert!(missed.is_empty(), "missed: {missed:?}");
 
     // What the new holder wrote of it.
@@ -82,6 +112,12 @@ fn a_switchover_that_cannot_be_is_refused_with_the_reason() {
     let why = refusal(&pair.holder, &["switchover", "--to", "kneard0"]);
     assert!(why.contains("kneard0 holds the validator key already"), "{why}");
     assert_eq!(kneard_ctl(&pair.holder, &["switchover", "--too", "x"]).code, Some(2));
+
+    for garbage in ["", "{", "[]", r#"{"to": 7}"#, r#"{"two": "kneard1"}"#] {
+        let answer = post(&pair.holder, "/switchover", garbage);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{garbage}: {answer}");
+        assert!(answer.contains(r#"{"error":"not an order that I know: "#), "{answer}");
+    }
 
     pair.standby.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(pair.standby.wait_exit(secs(20)).success());
@@ -150,5 +186,20 @@ fn while_paused_nobody_takes_over_and_afterwards_somebody_does() {
     pair.standby.wait_for("Validating", TAKEOVER);
     assert_eq!(pair.standby.metric("kuutamod_paused"), Some(0.0));
     assert_eq!(json(&pair.standby, &["resume"])["pause"], Value::Null);
+
+    let history = wait_until(secs(10), "the takeover is in the history", || {
+        let history = json(&pair.standby, &["history"]);
+        (history[0]["to"] == "kneard1").then_some(history)
+    });
+    let told: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry["from"].as_str(), entry["to"].as_str(), entry["kind"].as_str()))
+        .collect();
+    let (zero, one) = (Some("kneard0"), Some("kneard1"));
+    let wanted =
+        [(zero, one, Some("shutdown")), (zero, zero, Some("failure")), (None, zero, Some("first"))];
+    assert_eq!(told, wanted, "{history}");
     pair.assert_one_signer();
 }

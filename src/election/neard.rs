@@ -154,7 +154,7 @@ impl Neard {
         self.unloaded_at = None;
         self.asked = None;
         self.last_ask = now;
-        self.hurried_ask = None;
+        self.hurried_ask = Some(now + SWAP_STATUS_INTERVAL);
         self.reloaded_at = now;
     }
 

@@ -109,6 +109,21 @@ impl Rpc {
         parse_duties(&body, account).map_err(|why| RpcError::Garbled { addr, why })
     }
 
+    /// neard has the approvals for a block above its head, which it makes when it is time (nearcore
+    /// `chain/client/src/client_actor.rs`, `handle_block_production`), from `/metrics`. False if it
+    /// does not tell.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn is_about_to_make_a_block(&self, limit: Duration) -> Result<bool, RpcError> {
+        let body = self.within(limit, self.get("/metrics")).await?;
+        let metrics = String::from_utf8_lossy(&body);
+        let gauge = |name| gauge(&metrics, name);
+        let (head, up_to) =
+            (gauge("near_block_height_head"), gauge("near_largest_threshold_height"));
+        Ok(head.zip(up_to).is_some_and(|(head, up_to)| up_to > head))
+    }
+
     /// How often this neard has read its configuration without finding a fault, its start
     /// included, from `/metrics`; `None`: it does not tell.
     ///

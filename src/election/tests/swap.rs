@@ -81,6 +81,15 @@ fn neard_is_not_told_to_reload_while_it_may_still_die_of_sighup() {
 }
 
 #[test]
+fn neard_is_asked_for_the_key_soon_although_nothing_else_happens() {
+    let mut node = loading();
+    assert_eq!(node.machine.next_timeout(), Some(at(START_MS + 10)));
+    assert_eq!(node.all(START_MS + 10, Event::Tick).len(), 1, "a question");
+    node.status(START_MS + 11, in_sync(HEAD, SignKey::None));
+    assert_eq!(node.machine.next_timeout(), Some(at(START_MS + 20)));
+}
+
+#[test]
 fn a_confirmed_key_makes_it_active_and_costs_no_restart() {
     let mut node = loading();
     assert_eq!(node.status(2_005, in_sync(HEAD, SignKey::Ours)), [], "asked before the order");
