@@ -7,23 +7,27 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::Listener;
 use prometheus::{Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::election::State;
 use crate::http_server;
 use crate::supervisor::Snapshot;
 
-/// Answers scrapes until it is dropped.
-pub async fn serve(listener: TcpListener, snapshot: watch::Receiver<Snapshot>) {
+/// Answers scrapes until `end` comes true.
+pub async fn serve(
+    listener: impl Listener,
+    snapshot: watch::Receiver<Snapshot>,
+    end: watch::Receiver<bool>,
+) {
     let exporter = Exporter { snapshot, started: Instant::now() };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(async || "ok\n"))
         .route("/neard-pid", get(neard_pid))
         .with_state(exporter);
-    http_server::serve(listener, router).await;
+    http_server::serve(listener, router, end).await;
 }
 
 #[derive(Clone)]

@@ -17,3 +17,4 @@ pub mod neard;
 mod programs;
 pub mod settings;
 pub mod supervisor;
+pub mod systemd;

@@ -53,14 +53,14 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-/// Answers until it is dropped.
-pub async fn serve(listener: UnixListener, api: Api) {
+/// Answers until `end` comes true.
+pub async fn serve(listener: UnixListener, api: Api, end: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/active_validator", get(active_validator))
         .route("/status", get(status))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such question".to_owned()))
         .with_state(api);
-    http_server::serve(listener, router).await;
+    http_server::serve(listener, router, end).await;
 }
 
 async fn active_validator(Shared(api): Shared<Api>) -> Response {
@@ -131,11 +131,6 @@ impl Api {
     async fn nodes(&self) -> Result<Vec<NodeReport>, String> {
         let prefix = self.keys.nodes();
         let entries = self.consul.read_prefix(&prefix, Consistency::Default, LIMIT).await;
-        Ok(entries
-            .map_err(|error| error.to_string())?
-            .iter()
-            .filter(|entry| entry.session.is_some())
-            .filter_map(|entry| serde_json::from_slice(&entry.value).ok())
-            .collect())
+        Ok(NodeReport::of_sessions(&entries.map_err(|error| error.to_string())?))
     }
 }

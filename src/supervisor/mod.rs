@@ -6,12 +6,15 @@ pub mod election_key;
 mod key_swap;
 mod keys;
 mod nodes;
+mod peers;
 mod process;
 mod release;
 mod run;
 mod runtime_file;
+mod serve;
 mod signals;
 mod snapshot;
+mod status_line;
 
 pub use keys::Keys;
 pub use release::{ReleaseError, release};

@@ -316,6 +316,12 @@ impl Process {
         None
     }
 
+    /// No question to the guard has been open for longer than from one ping to the next.
+    pub fn guard_answers(&self) -> bool {
+        let unanswered = self.running.as_ref().and_then(|running| running.unanswered);
+        unanswered.is_none_or(|(_, missed)| missed == 0)
+    }
+
     /// Sends exactly one [`Event::Status`]: the core asks nothing more before.
     pub fn ask_status(&self, id: u64) {
         let rpc = self.running.as_ref().map(|running| running.rpc);

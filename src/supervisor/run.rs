@@ -6,25 +6,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::consul_io::ConsulIo;
+use super::peers::{self, Peers};
 use super::process::{FromGuard, NeardOptions, Process};
 use super::runtime_file::RuntimeFile;
+use super::serve::{listen, serve};
 use super::signals::Signals;
+use super::status_line::status_line;
 use super::{Keys, Snapshot, nodes};
 use crate::consul::{self, Client};
 use crate::control;
-use crate::election::{Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, Time};
-use crate::exporter;
+use crate::election::{
+    Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time, Transition,
+};
+use crate::logging;
 use crate::neard::boot_clock;
 use crate::neard::guard::SpawnOptions;
 use crate::neard::home::{self, Home, HomeError};
 use crate::neard::keys::{KeyError, KeyFile, KeyKind};
 use crate::programs;
 use crate::settings::Settings;
+use crate::systemd::{self, Notifier, SocketError};
 
 /// How long a predecessor on the same home may take to die: its `kneard release` is the last to go.
 const HOME_LOCK_WAIT: Duration = Duration::from_secs(12);
@@ -50,6 +56,8 @@ pub enum RunError {
     Exporter { address: SocketAddr, error: io::Error },
     #[error("--control-socket {path}: {error}; stop what uses it or choose another")]
     Control { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Sockets(#[from] SocketError),
     #[error("--neard-binary {0}: no such program; install neard or name where it is")]
     NoNeard(PathBuf),
     #[error("--runtime-dir {path}: {error}; it must be a directory that kneard can write to")]
@@ -67,6 +75,7 @@ impl RunError {
             RunError::Key { .. }
             | RunError::Consul(_)
             | RunError::Account { .. }
+            | RunError::Sockets(_)
             | RunError::NoNeard(_) => 2,
             RunError::Home(HomeError::Locked { .. }) => 1,
             RunError::Home(_) => 2,
@@ -85,6 +94,8 @@ impl RunError {
 /// What is wrong with the keys, the home or the addresses, found before anything is changed; or
 /// that neard does not start.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
+    // Before anything else is opened.
+    let passed = systemd::sockets()?;
     let (options, account) = neard_options(&settings)?;
     let client = Client::new(settings.consul.clone()).map_err(RunError::Consul)?;
     if !programs::is_found(&settings.neard_binary) {
@@ -105,11 +116,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         taken => taken?,
     };
 
-    let exporter = TcpListener::bind(settings.exporter_address)
-        .await
-        .map_err(|error| RunError::Exporter { address: settings.exporter_address, error })?;
-    let socket = control::bind(&settings.control_socket)
-        .map_err(|error| RunError::Control { path: settings.control_socket.clone(), error })?;
+    let own_socket = passed.control.is_empty();
+    let sockets = listen(&settings, passed).await?;
 
     let keys = Keys::new(&account);
     let (events, inbox) = mpsc::channel(EVENTS);
@@ -119,12 +127,18 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 
     let api =
         control::Api { consul: client.clone(), keys: keys.clone(), snapshot: snapshot.subscribe() };
-    let serving = [
-        tokio::spawn(exporter::serve(exporter, snapshot.subscribe())),
-        tokio::spawn(control::serve(socket, api)),
-    ];
+    let (serve_end, serving_ends) = watch::channel(false);
+    let serving = serve(sockets, &api, &snapshot, &serving_ends);
     let publishing =
         tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
+
+    let systemd = Notifier::from_env();
+    let (tell_peers, peers) = watch::channel(None);
+    if systemd.is_heard() {
+        let following =
+            peers::follow(client.clone(), keys.clone(), snapshot.subscribe(), tell_peers);
+        tokio::spawn(following);
+    }
 
     let runtime_file = runtime_file(&settings, &account);
     runtime_file
@@ -140,13 +154,19 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         runtime_file,
         runtime_dir: settings.runtime_dir.clone(),
         publishing: Some(publishing),
+        systemd,
+        peers,
+        peer: None,
     };
     let result = supervisor.turn(inbox).await;
+    serve_end.send_replace(true);
     for task in serving {
-        task.abort();
+        let _ = task.await;
     }
-    // Only our own: bind replaced whatever was there.
-    let _ = std::fs::remove_file(&settings.control_socket);
+    if own_socket {
+        // bind replaced whatever was there.
+        let _ = std::fs::remove_file(&settings.control_socket);
+    }
     result
 }
 
@@ -232,7 +252,11 @@ struct Supervisor {
     snapshot: watch::Sender<Snapshot>,
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
-    publishing: Option<tokio::task::JoinHandle<()>>,
+    publishing: Option<JoinHandle<()>>,
+    systemd: Notifier,
+    peers: watch::Receiver<Peers>,
+    /// The other node that held the lock last.
+    peer: Option<String>,
 }
 
 /// What ends one wait of the loop.
@@ -242,13 +266,17 @@ enum News {
     Stop(&'static str),
     ReloadToken(&'static str),
     Ping,
+    SignOfLife,
 }
 
 impl Supervisor {
     async fn turn(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), RunError> {
         let mut signals = Signals::new().map_err(RunError::Signals)?;
         let mut pings = interval(PING_INTERVAL);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut signs = interval(self.systemd.interval().unwrap_or(PING_INTERVAL));
+        for ticks in [&mut pings, &mut signs] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         let mut event = Some(Event::Tick);
         loop {
             if let Some(event) = event.take() {
@@ -272,16 +300,19 @@ impl Supervisor {
                 _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
                 _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
                 _ = pings.tick() => News::Ping,
+                _ = signs.tick() => News::SignOfLife,
             };
             event = match news {
                 News::Event(event) => Some(event),
                 News::Stop(signal) => {
                     tracing::info!(target: "kneard::exit_signal_handler", "{signal} received");
+                    self.systemd.stopping();
                     Some(Event::Stop)
                 }
                 News::FromGuard(from_guard) => self.heard_guard(from_guard),
                 News::ReloadToken(signal) => self.reload_token(signal),
                 News::Ping => self.process.ping(),
+                News::SignOfLife => self.sign_of_life(),
             };
         }
     }
@@ -310,14 +341,23 @@ impl Supervisor {
             Action::ReadKey { id } => self.consul.read_key(id),
             Action::ReadLeases => self.consul.read_leases(),
             Action::Watch(wanted) => self.consul.watch(wanted),
-            Action::Changed(transition) => tracing::info!(
-                target: "kneard::supervisor",
-                "state changed: {} -> {}", transition.from, transition.to
-            ),
+            Action::Changed(transition) => self.log_change(transition),
             Action::Log(notice) => log(&notice),
             // Handled by the loop.
             Action::Exit(_) => {}
         }
+    }
+
+    fn log_change(&self, Transition { from, to }: Transition) {
+        let term = self.machine.record().map(|record| record.term);
+        tracing::info!(
+            target: "kneard::supervisor",
+            journal_message_id = logging::STATE_CHANGED,
+            journal_state = %to,
+            journal_term = term,
+            journal_peer = self.peer.as_deref(),
+            "state changed: {from} -> {to}"
+        );
     }
 
     fn heard_guard(&mut self, from_guard: FromGuard) -> Option<Event> {
@@ -326,17 +366,30 @@ impl Supervisor {
             FromGuard::Started(identity) => {
                 self.runtime_file.neard = Some(identity);
                 self.write_runtime_file();
+                // The sockets have been served for long.
+                self.systemd.ready();
                 Some(Event::NeardStarted)
             }
             FromGuard::Nothing => None,
         }
     }
 
+    /// Tells systemd that all is well, if it is.
+    fn sign_of_life(&mut self) -> Option<Event> {
+        if self.process.guard_answers() && !self.machine.is_overdue(now()) {
+            self.systemd.alive();
+        }
+        if self.machine.state() == State::Shutdown {
+            self.systemd.stopping();
+        }
+        None
+    }
+
     fn reload_token(&mut self, signal: &str) -> Option<Event> {
-        match self.client.reload_token() {
+        self.systemd.reloading(|| match self.client.reload_token() {
             Ok(()) => tracing::info!("{signal} received: read the Consul token again"),
             Err(error) => tracing::error!("{signal} received, the old Consul token stays: {error}"),
-        }
+        });
         None
     }
 
@@ -353,9 +406,20 @@ impl Supervisor {
         {
             since.clone_into(&mut record.since);
         }
+        if let Some(record) = &snapshot.record
+            && record.instance != self.runtime_file.instance
+            && self.peer.as_ref() != Some(&record.holder)
+        {
+            self.peer = Some(record.holder.clone());
+        }
         if snapshot.session != self.runtime_file.session {
             self.runtime_file.session.clone_from(&snapshot.session);
             self.write_runtime_file();
+        }
+        if self.systemd.is_heard() {
+            let peers = self.peers.borrow();
+            let line = status_line(&snapshot, self.keys.account(), peers.as_deref());
+            self.systemd.status(line);
         }
         self.snapshot.send_replace(snapshot);
     }

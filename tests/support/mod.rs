@@ -19,4 +19,5 @@ pub mod ports;
 pub mod process;
 pub mod signatures;
 pub mod snapshot;
+pub mod systemd;
 pub mod wait;
