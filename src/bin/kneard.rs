@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ArgAction, Parser as _};
 use kneard::election::InstanceId;
 use kneard::neard::guard;
 use kneard::settings::{Args, Settings};
+use kneard::supervisor::Kneard;
 use kneard::{logging, supervisor};
 
 /// Gives the lock back that a dead kneard held, once its neard is proven dead
@@ -16,6 +17,28 @@ struct ReleaseArgs {
     /// The directory that kneard ran with: its --runtime-dir
     #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
     runtime_dir: Option<PathBuf>,
+
+    /// kneard has certainly ended, as a service manager knows: kill a neard that it left behind, and
+    /// take a missing file for its end in good order
+    #[arg(long)]
+    kneard_ended: bool,
+}
+
+/// Runs neard with the validator key and without failover: for the day on which failover itself is
+/// broken. Takes kneard's own flags and environment
+#[derive(Debug, clap::Parser)]
+#[command(name = "kneard manual", version)]
+struct ManualArgs {
+    #[command(flatten)]
+    args: Args,
+
+    /// Start although another node may validate: true is your word that none does
+    #[arg(long, env = "KNEARD_MANUAL_FORCE", default_value = "false", action = ArgAction::Set)]
+    force: bool,
+
+    /// Only take the validator key out of neard's home again
+    #[arg(long)]
+    clean_up: bool,
 }
 
 fn main() -> ExitCode {
@@ -26,6 +49,9 @@ fn main() -> ExitCode {
         Some(word) if word == "guard" => guard::run(args),
         Some(word) if word == "release" => {
             release(&ReleaseArgs::parse_from(program.into_iter().chain(args)))
+        }
+        Some(word) if word == "manual" => {
+            manual(&ManualArgs::parse_from(program.into_iter().chain(args)))
         }
         _ => daemon(&Args::parse()),
     }
@@ -53,12 +79,35 @@ fn release(args: &ReleaseArgs) -> ExitCode {
         .or_else(|| std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from))
         .unwrap_or_else(|| ".".into());
     logging::init("release");
-    match runtime().map(|runtime| runtime.block_on(supervisor::release(&dir))) {
+    let kneard = if args.kneard_ended { Kneard::Ended } else { Kneard::Unknown };
+    match runtime().map(|runtime| runtime.block_on(supervisor::release(&dir, kneard))) {
         Ok(Ok(done)) => {
             tracing::info!(target: "kneard::release", "{done}");
             ExitCode::SUCCESS
         }
         Ok(Err(error)) => fail(&error, 1),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Becomes neard, unless something speaks against it.
+fn manual(args: &ManualArgs) -> ExitCode {
+    let settings = match Settings::new(&args.args, instance(), &hostname()) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, 2),
+    };
+    logging::init(&args.args.node_id);
+    let done = runtime().map(|runtime| {
+        runtime.block_on(async {
+            if args.clean_up {
+                return supervisor::clean_up(&settings).await;
+            }
+            supervisor::manual(&settings, args.force).await.map(|never| match never {})
+        })
+    });
+    match done {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error, error.exit_code()),
         Err(error) => fail(&error, 1),
     }
 }

@@ -5,6 +5,7 @@ mod consul_io;
 pub mod election_key;
 mod key_swap;
 mod keys;
+mod manual;
 mod nodes;
 mod peers;
 mod process;
@@ -17,6 +18,7 @@ mod snapshot;
 mod status_line;
 
 pub use keys::Keys;
-pub use release::{ReleaseError, release};
+pub use manual::{ManualError, clean_up, manual};
+pub use release::{Kneard, ReleaseError, release};
 pub use run::{RunError, run};
 pub use snapshot::Snapshot;
