@@ -56,6 +56,13 @@ impl Exporter {
         let snapshot = self.snapshot.borrow().clone();
         let registry = Registry::new();
 
+        let doppelganger = IntGauge::new(
+            "kuutamod_doppelganger",
+            "Whether somebody signs with the validator key that no kneard manages",
+        )?;
+        doppelganger.set(snapshot.signs_elsewhere.into());
+        registry.register(Box::new(doppelganger))?;
+
         let restarts =
             IntCounter::new("kuutamod_neard_restarts", "How often neard has been restarted")?;
         restarts.inc_by(snapshot.neard_restarts);

@@ -79,6 +79,10 @@ pub struct Args {
     #[arg(long, env = "KUUTAMO_PROMOTION", value_enum, default_value_t = PromotionArg::Auto)]
     pub promotion: PromotionArg,
 
+    /// Do not ask the chain, before the first promotion, whether the key signs elsewhere
+    #[arg(long, env = "KUUTAMO_NO_DOPPELGANGER_CHECK")]
+    pub no_doppelganger_check: bool,
+
     /// Accept key files that others than their owner can read
     #[arg(long, env = "KUUTAMO_ALLOW_READABLE_KEYS")]
     pub allow_readable_keys: bool,
@@ -227,6 +231,7 @@ impl Settings {
             PromotionArg::Auto if validator_node_key.is_some() => Promotion::Restart,
             PromotionArg::Auto | PromotionArg::HotSwap => Promotion::HotSwap,
         };
+        election.doppelganger_check = !args.no_doppelganger_check;
         let home = args.neard_home.clone();
         Ok(Settings {
             election,

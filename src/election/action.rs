@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Record, SessionId, State, Time};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "few of them exist at a time, and none for long")]
 pub enum Action {
     StartNeard(Role),
     /// SIGTERM.
@@ -15,6 +16,8 @@ pub enum Action {
     AskStatus {
         id: u64,
     },
+    /// Ask neard what the account has signed. One question at a time.
+    AskDuties,
     /// The guard kills neard at this instant unless it is moved.
     ArmGuard(Time),
     /// neard has no key any more: the guard lets it run.

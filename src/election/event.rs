@@ -27,6 +27,8 @@ pub enum Event {
         id: u64,
         result: Result<NeardStatus, String>,
     },
+    /// The answer to [`super::Action::AskDuties`]; `None`: the account does not validate.
+    Duties(Result<Option<Duties>, String>),
     SessionCreated(Result<SessionId, String>),
     /// `Ok(false)`: Consul does not know the session any more.
     SessionRenewed(Result<bool, String>),
@@ -63,6 +65,16 @@ pub struct NeardStatus {
     pub made_up_to: Option<u64>,
 }
 
+/// What the account has signed in the present epoch, as the chain counts it (nearcore RPC
+/// `validators`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Duties {
+    /// Height at which the epoch began.
+    pub epoch: u64,
+    /// Blocks, chunks and endorsements.
+    pub signed: u64,
+}
+
 /// Which validator key neard says that it signs with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignKey {
@@ -73,6 +85,7 @@ pub enum SignKey {
 
 /// The election key as read from Consul.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "a missing entry is the exception")]
 pub enum Seen {
     Missing,
     Entry(Entry),

@@ -8,6 +8,7 @@ mod swap;
 use std::fmt;
 use std::time::Duration;
 
+use super::doppelganger::{Doppelganger, Finding};
 use super::neard::Neard;
 use super::session::Session;
 use super::tenure::{HeadRule, Tenure};
@@ -89,6 +90,7 @@ pub struct Machine {
     next_id: u64,
     highest_term: u64,
     past: Past,
+    doppelganger: Doppelganger,
     /// A candidate asks nothing of Consul before this.
     retry_at: Time,
     asking_leases: bool,
@@ -150,6 +152,7 @@ impl Machine {
             next_id: 0,
             highest_term: 0,
             past: Past::new(settings.lease, now),
+            doppelganger: Doppelganger::new(settings.doppelganger_check),
             retry_at: now,
             asking_leases: false,
             watching: false,
@@ -263,6 +266,11 @@ impl Machine {
         self.neard.keyed()
     }
 
+    /// Something that kneard does not manage signs with the key.
+    pub fn signs_elsewhere(&self) -> bool {
+        self.doppelganger.is_found()
+    }
+
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick | Event::NeardStarted => {}
@@ -271,6 +279,7 @@ impl Machine {
             Event::KeyNotUnloaded(why) => self.swap_failed(&why, out),
             Event::GuardSilent => self.guard_silent(out),
             Event::Status { id, result } => self.status(id, result, out),
+            Event::Duties(result) => self.duties(result, out),
             Event::SessionCreated(result) => self.session_created(result, out),
             Event::SessionRenewed(result) => self.session_renewed(result, out),
             Event::Watched(seen) => self.watched(seen),

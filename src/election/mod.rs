@@ -5,6 +5,7 @@
 //! so that the daemon, the tests, a simulation and a model checker all drive this very code.
 
 mod action;
+mod doppelganger;
 mod event;
 mod lease;
 mod machine;
@@ -20,7 +21,7 @@ mod view;
 mod tests;
 
 pub use action::{Action, ExitReason, Notice, Role, Transition, Write};
-pub use event::{Entry, Event, NeardStatus, Outcome, Refusal, Seen, SignKey};
+pub use event::{Duties, Entry, Event, NeardStatus, Outcome, Refusal, Seen, SignKey};
 pub use lease::{Lease, MAX_DRIFT_PER_MILLE, with_drift};
 pub use machine::{Machine, State};
 pub use record::{Content, InstanceId, Mark, Record, RecordState};

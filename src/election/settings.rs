@@ -43,6 +43,8 @@ pub struct Settings {
     /// How long a promoted neard may take to confirm the key, and then to be in sync.
     pub promotion_timeout: Duration,
     pub promotion: Promotion,
+    /// Before the first promotion, make sure that the key does not sign elsewhere.
+    pub doppelganger_check: bool,
     /// How long neard may take to load or unload the key before that counts as failed (nearcore
     /// `chain/client/src/client_actor.rs` applies a reload at its next turn, about a second later
     /// at the most).
@@ -88,6 +90,7 @@ impl Settings {
             sync_patience: Duration::from_secs(30),
             promotion_timeout: Duration::from_secs(600),
             promotion: Promotion::Restart,
+            doppelganger_check: false,
             swap_timeout: Duration::from_secs(2),
             soft_margin: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(10),

@@ -4,7 +4,7 @@
 //! are required, and everything else may be missing, null or new.
 
 use super::keys::PublicKey;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header;
 use hyper_util::rt::TokioIo;
@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// `/status` of a node with all validators of mainnet is about 50 kB.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// `/status` of a node with all validators of mainnet is about 50 kB, the list of what they signed a
+/// few hundred.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// What neard says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,31 @@ impl Rpc {
         Ok(gauge(&String::from_utf8_lossy(&body), "near_largest_threshold_height"))
     }
 
+    /// Asks the chain, through neard, what `account` has signed in the present epoch; `None` if it
+    /// does not validate in it (nearcore `chain/jsonrpc`, method `validators`).
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn duties(&self, account: &str, limit: Duration) -> Result<Option<Duties>, RpcError> {
+        let addr = self.addr;
+        let question = r#"{"jsonrpc":"2.0","id":"kneard","method":"validators","params":[null]}"#;
+        let request = hyper::Request::post("/")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from_static(question.as_bytes())));
+        let body = tokio::time::timeout(limit, self.exchange(request))
+            .await
+            .map_err(|_| RpcError::TimedOut { addr, limit })??;
+        parse_duties(&body, account).map_err(|why| RpcError::Garbled { addr, why })
+    }
+
     async fn get(&self, path: &str) -> Result<Bytes, RpcError> {
+        self.exchange(hyper::Request::get(path).body(Full::default())).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Result<hyper::Request<Full<Bytes>>, hyper::http::Error>,
+    ) -> Result<Bytes, RpcError> {
         let addr = self.addr;
         let broken = |source| RpcError::Broken { addr, source };
         let stream = TcpStream::connect(addr)
@@ -107,19 +132,64 @@ impl Rpc {
         // Drives the connection; ends with this function, whichever way that ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let request = hyper::Request::get(path)
-            .header(header::HOST, addr.to_string())
-            .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?;
+        let garbled = |why: String| RpcError::Garbled { addr, why };
+        let mut request = request.map_err(|error| garbled(error.to_string()))?;
+        let host = header::HeaderValue::from_str(&addr.to_string());
+        let host = host.map_err(|error| garbled(error.to_string()))?;
+        request.headers_mut().insert(header::HOST, host);
+        request.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         let response = sender.send_request(request).await.map_err(broken)?;
         let code = response.status();
         if !code.is_success() {
             return Err(RpcError::Refused { addr, code: code.as_u16() });
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok(body.map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?.to_bytes())
+        Ok(body.map_err(|error| garbled(error.to_string()))?.to_bytes())
     }
+}
+
+/// What an account has signed in the present epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duties {
+    pub epoch_start_height: u64,
+    /// Blocks, chunks and endorsements.
+    pub signed: u64,
+}
+
+fn parse_duties(body: &[u8], account: &str) -> Result<Option<Duties>, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Option<Epoch>,
+        error: Option<serde_json::Value>,
+    }
+    #[derive(Deserialize)]
+    struct Epoch {
+        epoch_start_height: u64,
+        current_validators: Vec<Validator>,
+    }
+    #[derive(Deserialize)]
+    struct Validator {
+        account_id: String,
+        // Older releases count fewer things.
+        #[serde(default)]
+        num_produced_blocks: u64,
+        #[serde(default)]
+        num_produced_chunks: u64,
+        #[serde(default)]
+        num_produced_endorsements: u64,
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let Some(epoch) = answer.result else {
+        return Err(answer.error.unwrap_or_default().to_string());
+    };
+    let validator = epoch.current_validators.into_iter().find(|v| v.account_id == account);
+    Ok(validator.map(|v| Duties {
+        epoch_start_height: epoch.epoch_start_height,
+        signed: v
+            .num_produced_blocks
+            .saturating_add(v.num_produced_chunks)
+            .saturating_add(v.num_produced_endorsements),
+    }))
 }
 
 /// The value of a gauge without labels, in Prometheus' text format.
@@ -278,5 +348,38 @@ mod tests {
     fn an_unspecified_address_is_asked_at_loopback() {
         assert_eq!(Rpc::new("0.0.0.0:3030".parse().unwrap()).addr().to_string(), "127.0.0.1:3030");
         assert_eq!(Rpc::new("[::]:3030".parse().unwrap()).addr().to_string(), "[::1]:3030");
+    }
+
+    #[test]
+    fn what_an_account_signed_is_the_sum_of_what_the_chain_counts() {
+        let validator = |account: &str| {
+            serde_json::json!({
+                "account_id": account, "public_key": "ed25519:x", "stake": "1", "shards": [0],
+                "num_produced_blocks": 3, "num_expected_blocks": 4,
+                "num_produced_chunks": 20, "num_expected_chunks": 20,
+                "num_produced_endorsements": 100, "num_expected_endorsements": 101,
+                "num_produced_chunks_per_shard": [20],
+            })
+        };
+        let answer = serde_json::json!({"jsonrpc": "2.0", "id": "kneard", "result": {
+            "current_validators": [validator("a.near"), validator("b.near")],
+            "epoch_start_height": 77, "next_validators": [], "prev_epoch_kickout": [],
+        }})
+        .to_string();
+        let duties = parse_duties(answer.as_bytes(), "b.near");
+        assert_eq!(duties, Ok(Some(Duties { epoch_start_height: 77, signed: 123 })));
+        assert_eq!(parse_duties(answer.as_bytes(), "c.near"), Ok(None));
+        let refused = r#"{"jsonrpc":"2.0","id":"kneard","error":{"name":"HANDLER_ERROR"}}"#;
+        assert_eq!(
+            parse_duties(refused.as_bytes(), "b.near"),
+            Err(r#"{"name":"HANDLER_ERROR"}"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_gauge_is_read_by_its_whole_name() {
+        let text = "# TYPE near_a gauge\nnear_ab 3\nnear_a 42\n";
+        assert_eq!(gauge(text, "near_a"), Some(42));
+        assert_eq!(gauge(text, "near_b"), None);
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::key_swap::KeySwap;
 use super::runtime_file::NeardProcess;
-use crate::election::{Event, NeardStatus, Role, SignKey, Time};
+use crate::election::{Duties, Event, NeardStatus, Role, SignKey, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
 use crate::neard::home::{self, Home, HomeError};
 use crate::neard::home_lock::HomeLock;
@@ -21,6 +21,8 @@ use crate::neard::rpc::Rpc;
 
 /// How long one `/status` may take.
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
+/// How long the list of all validators may take.
+const DUTIES_LIMIT: Duration = Duration::from_secs(5);
 /// A guard that leaves a question open at so many pings in a row cannot be trusted to kill in
 /// time. Not one alone, however late: if this process itself was held up, the answer may be there
 /// and unread.
@@ -79,6 +81,7 @@ struct Running {
 }
 
 /// What the guard's side of the shell has to do about an event.
+#[allow(clippy::large_enum_variant, reason = "few of them exist at a time, and none for long")]
 pub enum FromGuard {
     Tell(Event),
     /// neard runs: note its identity for `kneard release`.
@@ -337,6 +340,19 @@ impl Process {
         });
     }
 
+    /// Sends exactly one [`Event::Duties`].
+    pub fn ask_duties(&self) {
+        let rpc = self.running.as_ref().map(|running| running.rpc);
+        let (events, account) = (self.events.clone(), self.options.account.clone());
+        tokio::spawn(async move {
+            let result = match rpc {
+                Some(rpc) => duties(rpc, &account).await,
+                None => Err("neard does not run".to_owned()),
+            };
+            let _ = events.send(Event::Duties(result)).await;
+        });
+    }
+
     /// The next thing that becomes of neard's start or that the guard says; never, while there is
     /// none. May be cancelled without loss.
     pub async fn hear_guard(&mut self) -> FromGuard {
@@ -390,6 +406,12 @@ impl Process {
             self.swap = Some(KeySwap::load(self.home.clone(), self.validator_key().to_owned()));
         }
     }
+}
+
+/// What the account has signed, in the election's words.
+async fn duties(rpc: Rpc, account: &str) -> Result<Option<Duties>, String> {
+    let duties = rpc.duties(account, DUTIES_LIMIT).await.map_err(|error| error.to_string())?;
+    Ok(duties.map(|duties| Duties { epoch: duties.epoch_start_height, signed: duties.signed }))
 }
 
 async fn status(

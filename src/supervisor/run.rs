@@ -329,6 +329,7 @@ impl Supervisor {
             Action::TerminateNeard => self.process.terminate(),
             Action::KillNeard => self.process.kill(),
             Action::AskStatus { id } => self.process.ask_status(id),
+            Action::AskDuties => self.process.ask_duties(),
             Action::ArmGuard(deadline) => self.process.arm(deadline),
             Action::DisarmGuard => self.process.disarm(),
             Action::LoadKey { kill_at } => self.process.load_key(kill_at),

@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub neard_restarts: u64,
     /// A neard that was started with the validator key may be alive.
     pub may_sign: bool,
+    /// Something that kneard does not manage signs with the key.
+    pub signs_elsewhere: bool,
     pub record: Option<Record>,
     pub locked: bool,
     pub session: Option<SessionId>,
@@ -33,6 +35,7 @@ impl Snapshot {
             neard_pid,
             neard_restarts,
             may_sign: machine.may_sign(),
+            signs_elsewhere: machine.signs_elsewhere(),
             record: machine.record().cloned(),
             locked: machine.lock_holder().is_some(),
             session: machine.session().cloned(),

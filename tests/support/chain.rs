@@ -82,6 +82,19 @@ impl Chain {
         Node { child, rpc, network }
     }
 
+    /// Starts node3, whose key the kneards share, where no kneard manages it.
+    pub fn start_another(&mut self) -> usize {
+        let node = self.start_node(self.nodes.len());
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    pub fn stop(&mut self, index: usize) {
+        let node = &mut self.nodes[index].child;
+        node.kill().unwrap();
+        node.wait().unwrap();
+    }
+
     pub fn node_home(&self, index: usize) -> PathBuf {
         self.directory.join(format!("node{index}"))
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Claim, Machine, RETRY, SLOW_RETRY};
+use super::{Claim, Finding, Machine, RETRY, SLOW_RETRY};
 use crate::election::lease::{done_at, millis};
 use crate::election::settings::MAX_LOCK_DELAY;
 use crate::election::tenure::{HeadRule, Signed, Tenure};
 use crate::election::view::View;
 use crate::election::{
-    Action, Entry, Lease, Notice, Outcome, Record, RecordState, Refusal, Seen, SessionId, Step,
-    Time, Write,
+    Action, Duties, Entry, Lease, Notice, Outcome, Record, RecordState, Refusal, Seen, SessionId,
+    Step, Time, Write,
 };
 
 /// How long the node that an operator chose is left alone with a released key.
@@ -23,7 +23,8 @@ impl Machine {
             return Vec::new();
         }
         let Some(view) = &self.view else { return vec![Some(self.retry_at)] };
-        vec![Some(self.retry_at), self.safe_at(view), self.gives_way_until(view)]
+        let ask_at = self.doppelganger.next_ask();
+        vec![Some(self.retry_at), self.safe_at(view), self.gives_way_until(view), ask_at]
     }
 
     /// When every earlier holder is certainly done. `None`: not known yet.
@@ -41,8 +42,37 @@ impl Machine {
             None => self.view = Some(View::new(self.now, seen)),
         }
         if let Some(record) = self.view.as_ref().and_then(View::record) {
+            self.doppelganger.observe(record.mark());
             self.highest_term = self.highest_term.max(record.term);
             self.past.observe(self.now, record);
+        }
+    }
+
+    /// Asks the chain, once nobody can hold the key, whether it signs all the same.
+    fn look_for_doppelganger(&mut self, out: &mut Vec<Action>) {
+        let safe_at = self.view.as_ref().and_then(|view| self.safe_at(view));
+        let Some(head) = self.neard.head() else { return };
+        if safe_at.is_none_or(|at| self.now < at) {
+            self.doppelganger.interrupt();
+        } else if self.doppelganger.is_due(self.now, head) {
+            out.push(Action::AskDuties);
+        }
+    }
+
+    pub(super) fn duties(&mut self, result: Result<Option<Duties>, String>, out: &mut Vec<Action>) {
+        let head = self.neard.head().unwrap_or_default();
+        match self.doppelganger.answered(self.now, head, result) {
+            Finding::Nothing => {}
+            Finding::Found => {
+                let text = "somebody signs with the validator key although no kneard holds it: \
+                            this node does not take it; stop the neard that has it, or give this \
+                            validator another key";
+                out.push(Action::Log(Notice::Error(text.to_owned())));
+            }
+            Finding::Clear(why) => {
+                let text = format!("the key may be taken: {why}");
+                out.push(Action::Log(Notice::Info(text)));
+            }
         }
     }
 
@@ -87,6 +117,10 @@ impl Machine {
             return;
         }
         if !self.may_stand(view) || self.gives_way_until(view).is_some_and(|at| self.now < at) {
+            return;
+        }
+        if !self.doppelganger.is_clear() {
+            self.look_for_doppelganger(out);
             return;
         }
         if let Some((write, claim)) = self.claim(view, session.clone()) {

@@ -1,6 +1,7 @@
 //! The protocol's specification, as tests: a state and an event, and the exact actions.
 
 mod candidate;
+mod doppelganger;
 mod first_start;
 mod harness;
 mod holder;

@@ -173,11 +173,12 @@ impl World {
                 self.after(delay, Item::AnswerStatus { host, life, neard, id });
             }
             Action::ArmGuard(kill_at) => self.arm(host, kill_at),
-            Action::LoadKey { .. }
+            Action::AskDuties
+            | Action::LoadKey { .. }
             | Action::UnloadKey
             | Action::ReloadNeard
             | Action::DisarmGuard => {
-                unreachable!("this world restarts neard")
+                unreachable!("neither asked for by these settings")
             }
             Action::CreateSession => self.send(host, Request::CreateSession),
             Action::RenewSession(id) => self.send(host, Request::RenewSession(id)),

@@ -9,6 +9,7 @@ const LIMIT: u64 = 1_500 * MS;
 const TTL: u64 = 10 * SECOND;
 
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "as the actions that it comes from")]
 pub enum Request {
     CreateSession,
     RenewSession(SessionId),
