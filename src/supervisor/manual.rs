@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -14,8 +15,8 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::time::Instant;
 
-use super::run::{NeardSettings, RunError, neard_settings};
-use super::{Keys, run};
+use super::Keys;
+use super::run::{RunError, neard_options};
 use crate::consul::{Client, Consistency};
 use crate::control::NodeReport;
 use crate::election::{Content, Record, RecordState, with_drift};
@@ -63,7 +64,7 @@ impl From<HomeError> for ManualError {
 /// # Errors
 /// Another node may validate, or neard cannot be started.
 pub async fn manual(settings: &Settings, force: bool) -> Result<Infallible, ManualError> {
-    let NeardSettings { options, account } = neard_settings(settings)?;
+    let (options, account) = neard_options(settings)?;
     let home = Home::open(&settings.neard_home)?;
     home.check(&options.validator)?;
     let lock = home.lock(HOME_LOCK_WAIT).await?;
@@ -75,8 +76,7 @@ pub async fn manual(settings: &Settings, force: bool) -> Result<Infallible, Manu
     home.prepare(&options.validator)?;
 
     let mut command = Command::new(&options.binary);
-    command.args(run::neard_arguments(home.path(), options.boot_nodes.as_deref()));
-    command.stdin(Stdio::null());
+    command.args(options.arguments(home.path())).stdin(Stdio::null());
     for variable in systemd::VARIABLES {
         command.env_remove(variable);
     }
@@ -93,7 +93,7 @@ pub async fn manual(settings: &Settings, force: bool) -> Result<Infallible, Manu
 /// # Errors
 /// The key may still be there, or the home is in use.
 pub async fn clean_up(settings: &Settings) -> Result<(), ManualError> {
-    let NeardSettings { options, .. } = neard_settings(settings)?;
+    let (options, _) = neard_options(settings)?;
     let home = Home::open(&settings.neard_home)?;
     let _lock = home.lock(Duration::ZERO).await?;
     let (Role::Standby { validator_key, .. } | Role::Validator { validator_key, .. }) =
@@ -121,8 +121,8 @@ async fn nobody_else(settings: &Settings, account: &str) -> Result<(), String> {
     }
 
     let key = keys.election();
-    let started = Instant::now();
     let first = read(&client, &key).await.map_err(unknown)?;
+    let seen = Instant::now();
     loop {
         let now = read(&client, &key).await.map_err(unknown)?;
         let Some((locked, record)) = now else { return Ok(()) };
@@ -138,7 +138,7 @@ async fn nobody_else(settings: &Settings, account: &str) -> Result<(), String> {
         }
         // It lost the lock without giving it back, and may sign until its lease ends.
         let same = first.as_ref().and_then(|(_, first)| first.as_ref()).map(Record::mark);
-        let left = with_drift(record.lease()).saturating_sub(started.elapsed());
+        let left = with_drift(record.lease()).saturating_sub(seen.elapsed());
         if same != Some(record.mark()) {
             return Err(format!("{holder} on {hostname} has just written its record"));
         }
@@ -151,10 +151,7 @@ async fn nobody_else(settings: &Settings, account: &str) -> Result<(), String> {
 }
 
 /// Whether the key is locked, and its record; `None` where it does not exist.
-async fn read(
-    client: &Client,
-    key: &str,
-) -> Result<Option<(bool, Option<Record>)>, consul::Error> {
+async fn read(client: &Client, key: &str) -> Result<Option<(bool, Option<Record>)>, consul::Error> {
     let entry = client.read(key, Consistency::Consistent, LIMIT).await?.entry;
     Ok(entry.map(|entry| {
         let record = match Content::parse(&entry.value) {

@@ -40,6 +40,17 @@ pub struct NeardOptions {
     pub account: String,
 }
 
+impl NeardOptions {
+    /// neard's command line.
+    pub fn arguments(&self, home: &Path) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--home".into(), home.into(), "run".into()];
+        if let Some(nodes) = &self.boot_nodes {
+            args.extend(["--boot-nodes".into(), nodes.into()]);
+        }
+        args
+    }
+}
+
 /// What `/status` told last of the program and its chain.
 #[derive(Debug, Clone, Default)]
 struct Told {
@@ -182,7 +193,7 @@ impl Process {
         let (neard, from_guard) = Neard::spawn(SpawnOptions {
             guard: SpawnOptions::OWN_PROGRAM.into(),
             neard: self.options.binary.clone(),
-            args: self.arguments(),
+            args: self.options.arguments(self.home.path()),
             home_lock: self.lock.clone(),
             deadline,
             release_argv: self.options.release_argv.clone(),
@@ -190,14 +201,6 @@ impl Process {
         .map_err(|error| format!("cannot start the guard of neard: {error}"))?;
         self.running = Some(Running { neard, rpc, from_guard, identity: None, unanswered: None });
         Ok(())
-    }
-
-    fn arguments(&self) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["--home".into(), self.home.path().into(), "run".into()];
-        if let Some(nodes) = &self.options.boot_nodes {
-            args.extend(["--boot-nodes".into(), nodes.into()]);
-        }
-        args
     }
 
     /// Takes the validator key out of the home of a neard that is dead.

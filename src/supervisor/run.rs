@@ -171,7 +171,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 /// Reads the keys and works out what neard is started with.
-fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
+pub(super) fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
     let load = |flag, path: &PathBuf, kind| {
         KeyFile::load(path, kind, settings.allow_readable_keys)
             .map_err(|error| RunError::Key { flag, error })
