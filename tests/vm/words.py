@@ -51,8 +51,15 @@ def wait_validates(machine: Machine, seconds: int = 60) -> float:
 
 
 def wait_standby(machine: Machine, seconds: int = 90) -> None:
-    """Until it is one that could take over at once."""
+    """Until it is one that could take over at once: it follows the other's beats, too."""
     until(machine, state_is("Voting"), seconds)
+    record = f'"holder":"{other(machine).name}".*"state":"active"'
+    sees = f"{CTL} --json status | tr -d ' \\n' | grep -q '{record}'"
+    until(machine, sees, seconds)
+    for server in machines:
+        if server.is_up():
+            leader = "http://127.0.0.1:8500/v1/operator/autopilot/health"
+            until(server, f"curl -sf --max-time 2 {leader} | grep -q '\"Healthy\":true,\"FailureTolerance\":1'", seconds)
     # A neard that has just started is not told to reload.
     ready = "[ $(curl -sf http://127.0.0.1:3030/status | sed 's/.*\"uptime_sec\": *\\([0-9]*\\).*/\\1/') -ge 2 ]"
     until(machine, ready, 20, 0.2)

@@ -164,6 +164,9 @@ class Machine:
         self._forget()
 
     def _forget(self) -> None:
+        # The kernel is in no hurry to take the network of a dead machine away.
+        link = ["ip", "link", "delete", f"vb-{self.name}"]
+        subprocess.run(link, stderr=subprocess.DEVNULL, check=False)
         self._process = None
         self._leader = None
         self._connected = False
@@ -363,7 +366,7 @@ class Machine:
     def copy_from_host_via_shell(self, source: str, target: str) -> None:
         self.copy_from_host(source, target)
 
-    def last_journal(self, lines: int) -> str:
+    def last_journal(self, lines: int | str) -> str:
         """For the report of a failure: also of a machine that is down."""
         directory = self.root / "var/log/journal"
         command = ["journalctl", "--no-pager", f"--lines={lines}", f"--directory={directory}"]

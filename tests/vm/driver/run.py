@@ -89,6 +89,7 @@ def main() -> int:
         finally:
             for machine in machines:
                 machine.release()
+                (options.logs / f"{machine.name}.journal").write_text(machine.last_journal("all"))
     logger.info(f"passed in {time.monotonic() - started:.0f} s")
     return 0
 
