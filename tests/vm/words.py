@@ -56,13 +56,17 @@ def wait_standby(machine: Machine, seconds: int = 90) -> None:
     record = f'"holder":"{other(machine).name}".*"state":"active"'
     sees = f"{CTL} --json status | tr -d ' \\n' | grep -q '{record}'"
     until(machine, sees, seconds)
-    for server in machines:
-        if server.is_up():
-            leader = "http://127.0.0.1:8500/v1/operator/autopilot/health"
-            until(server, f"curl -sf --max-time 2 {leader} | grep -q '\"Healthy\":true,\"FailureTolerance\":1'", seconds)
     # A neard that has just started is not told to reload.
     ready = "[ $(curl -sf http://127.0.0.1:3030/status | sed 's/.*\"uptime_sec\": *\\([0-9]*\\).*/\\1/') -ge 2 ]"
     until(machine, ready, 20, 0.2)
+
+
+def wait_for_consul() -> None:
+    """Until Consul can lose a server again: before a fault that takes one."""
+    healthy = '"Healthy":true,"FailureTolerance":1'
+    ask = "curl -sf --max-time 2 http://127.0.0.1:8500/v1/operator/autopilot/health"
+    for machine in machines:
+        until(machine, f"{ask} | grep -q '{healthy}'", 90, 0.2)
 
 
 def boot() -> Machine:

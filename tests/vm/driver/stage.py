@@ -203,7 +203,7 @@ def _consul(root: Path, name: str) -> None:
         "leave_on_terminate": False,
         "skip_leave_on_interrupt": True,
         "disable_update_check": True,
-        "log_level": "warn",
+        "log_level": "info",
     }
     _write(root / "etc/consul.json", json.dumps(settings, indent=2))
     _enable(root, "consul.service", "/etc/systemd/system")
