@@ -92,20 +92,15 @@ fn release(args: &ReleaseArgs) -> ExitCode {
 
 /// Becomes neard, unless something speaks against it.
 fn manual(args: &ManualArgs) -> ExitCode {
-    let settings = match Settings::new(&args.args, instance(), &hostname()) {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error, 2),
-    };
     logging::init(&args.args.node_id);
-    let done = runtime().map(|runtime| {
-        runtime.block_on(async {
-            if args.clean_up {
-                return supervisor::clean_up(&settings).await;
-            }
-            supervisor::manual(&settings, args.force).await.map(|never| match never {})
-        })
-    });
-    match done {
+    let work = async {
+        if args.clean_up {
+            return supervisor::clean_up(&args.args.neard_home).await;
+        }
+        let settings = Settings::new(&args.args, instance(), &hostname())?;
+        supervisor::manual(&settings, args.force).await.map(|never| match never {})
+    };
+    match runtime().map(|runtime| runtime.block_on(work)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => fail(&error, error.exit_code()),
         Err(error) => fail(&error, 1),

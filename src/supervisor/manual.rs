@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use super::run::{RunError, neard_options};
 use crate::consul::{Client, Consistency};
 use crate::control::NodeReport;
 use crate::election::{Content, Record, RecordState, with_drift};
-use crate::neard::home::{Home, HomeError, Role};
-use crate::settings::Settings;
+use crate::neard::home::{Home, HomeError};
+use crate::settings::{ArgsError, Settings};
 use crate::{consul, systemd};
 
 /// Of one question to Consul.
@@ -32,10 +32,12 @@ const HOME_LOCK_WAIT: Duration = Duration::from_secs(12);
 #[derive(Debug, thiserror::Error)]
 pub enum ManualError {
     #[error(transparent)]
+    Args(#[from] ArgsError),
+    #[error(transparent)]
     Run(#[from] RunError),
     #[error(
-        "{0}: neard is not started, for two validators with one key are slashed. If you are certain \
-         that no other node has the key, set KNEARD_MANUAL_FORCE=true"
+        "neard is not started: {0}; if you are certain that no other node has the validator key, set \
+         KNEARD_MANUAL_FORCE=true"
     )]
     Refused(String),
     #[error("--neard-binary {binary}: {error}")]
@@ -46,6 +48,7 @@ impl ManualError {
     /// As [`RunError::exit_code`], and 3 for a refusal.
     pub fn exit_code(&self) -> u8 {
         match self {
+            ManualError::Args(_) => 2,
             ManualError::Run(error) => error.exit_code(),
             ManualError::Refused(_) => 3,
             ManualError::Neard { .. } => 1,
@@ -88,17 +91,16 @@ pub async fn manual(settings: &Settings, force: bool) -> Result<Infallible, Manu
     Err(ManualError::Neard { binary: options.binary, error })
 }
 
-/// Takes the validator key out of the home of a neard that is dead.
+/// Takes the validator key out of a home whose neard is dead. Needs no key itself: systemd has taken
+/// the credentials away by then.
 ///
 /// # Errors
 /// The key may still be there, or the home is in use.
-pub async fn clean_up(settings: &Settings) -> Result<(), ManualError> {
-    let (options, _) = neard_options(settings)?;
-    let home = Home::open(&settings.neard_home)?;
+pub async fn clean_up(home: &Path) -> Result<(), ManualError> {
+    let home = Home::open(home)?;
     let _lock = home.lock(Duration::ZERO).await?;
-    let (Role::Standby { validator_key, .. } | Role::Validator { validator_key, .. }) =
-        &options.standby;
-    Ok(home.remove_validator_key(validator_key)?)
+    // What stands there is a link that `manual` has made; any other file is left, with an error.
+    Ok(home.remove_validator_key(Path::new("the validator key"))?)
 }
 
 /// Whether Consul says that no other node validates or could begin to; else what speaks against it.

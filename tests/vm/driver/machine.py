@@ -228,7 +228,7 @@ class Machine:
         inside = ["env", "-i", f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8"]
         if timeout is not None:
             inside += ["timeout", str(timeout)]
-        enter = ["nsenter", "--target", str(self._leader), "--all", "--wd=/"]
+        enter = ["nsenter", "--target", str(self._leader), "--all", "--wd"]
         with self._stderr.open("ab") as stderr:
             process = subprocess.Popen(
                 [*enter, *inside, "bash", "-c", command],

@@ -216,8 +216,8 @@ def _validator(root: Path, name: str, chain: Path) -> None:
     home = root / "var/lib/kneard"
     home.mkdir(parents=True)
     for file in ("config.json", "genesis.json", "node_key.json"):
-        # Each its own node key: they are those of nodes that do not run.
-        number = NODES + VALIDATORS.index(name)
+        # Each its own node key, that of a node which does not run.
+        number = NODES + 1 + VALIDATORS.index(name)
         _install(chain / f"node{number}" / file, home / file, 0o600)
     for path in (home, *home.iterdir()):
         os.chown(path, uid, gid)
@@ -244,12 +244,12 @@ def _boot_node(chain: Path) -> str:
 
 
 def _make_chain(programs: Programs, chain: Path, chain_id: str) -> None:
-    """The homes of four validators and one more, whose node key is the second kneard's."""
+    """The homes of four validators and two more, for the kneards."""
     chain.mkdir()
     command = [str(programs.bin / "neard"), "--home", str(chain)]
-    command += ["localnet", "--shards", "1", "--v", str(NODES + 1), "--n", "1"]
+    command += ["localnet", "--shards", "1", "--v", str(NODES + 1), "--n", "2"]
     subprocess.run(command, check=True, capture_output=True)
-    for number in range(NODES + 2):
+    for number in range(NODES + 3):
         home = chain / f"node{number}"
         on_arbiter = number < NODES
         with _edited(home / "config.json") as config:
