@@ -84,6 +84,11 @@ class Machine:
             f"--machine={self.name}",
             f"--directory={self.root}",
             "--network-bridge=br0",
+            # What a machine's own first process may give its services.
+            "--capability=CAP_SYS_RESOURCE,CAP_SYS_NICE,CAP_IPC_LOCK",
+            "--rlimit=MEMLOCK=infinity",
+            "--rlimit=RTPRIO=99",
+            "--rlimit=NOFILE=1048576",
             *(f"--bind-ro={source}:{target}" for source, target in self._binds.items()),
         ]
         with self._console.open("ab") as console:
