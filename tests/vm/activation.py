@@ -22,12 +22,12 @@ with subtest("the sockets are there while kneard is not, and carry their names")
 
 with subtest("the first connection to the exporter starts kneard"):
     machine.succeed(f"curl -sf --max-time 30 {URL}")
-    machine.require_unit_state("kneard.service")
+    machine.wait_for_unit("kneard.service")
 
 with subtest("the first connection to the control socket starts kneard"):
     stop()
     machine.succeed(f"{CTL} status")
-    machine.require_unit_state("kneard.service")
+    machine.wait_for_unit("kneard.service")
     wait_standby(machine)
 
 with subtest("kneard binds its own sockets where there are none of systemd's"):
