@@ -252,9 +252,8 @@ class Machine:
             with self._nested(f"must succeed: {command}"):
                 status, out = self.execute(command, timeout=timeout)
                 if status != 0:
-                    raise TestFailed(
-                        f"{self.name}: `{command}` failed with {status}\n{out}{self._last_stderr()}"
-                    )
+                    said = f"{out[-2000:]}{self._last_stderr()}"
+                    raise TestFailed(f"{self.name}: `{command}` failed with {status}\n{said}")
                 output += out
         return output
 
