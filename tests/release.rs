@@ -20,6 +20,9 @@ fn release(directory: &Path, flags: &[&str]) -> Ended {
 
 #[test]
 fn a_neard_that_was_left_behind_is_ended_before_the_lock_is_given_back() {
+    // Its guard becomes our child: were there nobody above it in this session, the kernel would
+    // continue it (POSIX: orphaned process groups), and it would do its work.
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
     let mut pair = Pair::start();
     let directory = pair.holder.setup.runtime_directory();
     let (guard, neard) = (pair.holder.guard(), pair.holder.neard());
