@@ -7,21 +7,22 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::Listener;
 use prometheus::{
     Encoder as _, Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::election::State;
 use crate::http_server;
 use crate::supervisor::{Snapshot, Takeovers};
 
-/// Answers scrapes until it is dropped.
+/// Answers scrapes until `end` comes true.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     snapshot: watch::Receiver<Snapshot>,
     takeovers: Takeovers,
+    end: watch::Receiver<bool>,
 ) {
     let exporter = Exporter { snapshot, takeovers, started: Instant::now() };
     let router = Router::new()
@@ -29,7 +30,7 @@ pub async fn serve(
         .route("/health", get(async || "ok\n"))
         .route("/neard-pid", get(neard_pid))
         .with_state(exporter);
-    http_server::serve(listener, router).await;
+    http_server::serve(listener, router, end).await;
 }
 
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// Connections at a time; more wait to be accepted.
@@ -18,17 +18,34 @@ const CONNECTIONS: usize = 32;
 /// How long one connection, which is one question and its answer, may take. Answers that ask
 /// Consul are given up sooner.
 const LIMIT: Duration = Duration::from_secs(15);
+/// How long those who are connected at the end get for their answer.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Answers until it is dropped.
-pub async fn serve(listener: impl Listener, router: Router) {
-    serve_within(listener, router, LIMIT).await;
+/// Answers until `end` comes true (or nobody can say so any more), and then those who are connected
+/// already: systemd may keep the socket for the next kneard, and nobody is to notice the change.
+pub async fn serve(listener: impl Listener, router: Router, end: watch::Receiver<bool>) {
+    serve_within(listener, router, LIMIT, end).await;
 }
 
-async fn serve_within(mut listener: impl Listener, router: Router, limit: Duration) {
+async fn serve_within(
+    mut listener: impl Listener,
+    router: Router,
+    limit: Duration,
+    mut end: watch::Receiver<bool>,
+) {
     let free = Arc::new(Semaphore::new(CONNECTIONS));
-    // Nobody closes the semaphore.
-    while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
-        let (stream, _) = listener.accept().await;
+    loop {
+        let next = async {
+            let permit = Arc::clone(&free).acquire_owned().await;
+            (permit, listener.accept().await.0)
+        };
+        let (permit, stream) = tokio::select! {
+            biased;
+            _ = end.wait_for(|end| *end) => break,
+            next = next => next,
+        };
+        // Nobody closes the semaphore.
+        let Ok(permit) = permit else { break };
         let connection = answer(stream, router.clone());
         tokio::spawn(async move {
             // What is wrong with a client is the client's to report.
@@ -36,6 +53,7 @@ async fn serve_within(mut listener: impl Listener, router: Router, limit: Durati
             drop(permit);
         });
     }
+    let _ = timeout(GRACE, free.acquire_many(CONNECTIONS as u32)).await;
 }
 
 /// One connection: one question and its answer.
@@ -53,6 +71,7 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -62,7 +81,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/health", get(async || "ok\n"));
-        tokio::spawn(serve_within(listener, router, limit));
+        let (_going_on, end) = watch::channel(false);
+        tokio::spawn(serve_within(listener, router, limit, end));
 
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS {
@@ -81,5 +101,37 @@ mod tests {
             let read = timeout(limit * 50, stream.read(&mut nothing)).await;
             assert_eq!(read.expect("still open").unwrap(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn at_the_end_who_is_connected_is_answered_and_nobody_more_is_let_in() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // systemd's copy: a connection that nobody accepts waits there for the next kneard.
+        let listener = listener.into_std().unwrap();
+        let kept = listener.try_clone().unwrap();
+        let (answering, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (wait, tell) = (Arc::clone(&answering), Arc::clone(&begun));
+        let slow = async move || {
+            tell.notify_one();
+            wait.notified().await;
+            "ok\n"
+        };
+        let (end, ending) = watch::channel(false);
+        let router = Router::new().route("/slow", get(slow));
+        let serving = tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), router, ending));
+
+        let mut early = TcpStream::connect(address).await.unwrap();
+        early.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        begun.notified().await;
+        end.send_replace(true);
+        tokio::task::yield_now().await;
+        let _late = TcpStream::connect(address).await.unwrap();
+        answering.notify_one();
+        let mut answer = String::new();
+        early.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+        timeout(GRACE * 2, serving).await.expect("it goes on serving").unwrap();
+        kept.accept().expect("the late one was let in");
     }
 }

@@ -25,3 +25,4 @@ pub mod neard;
 mod programs;
 pub mod settings;
 pub mod supervisor;
+pub mod systemd;

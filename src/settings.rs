@@ -157,6 +157,28 @@ pub struct ReleaseArgs {
     /// The directory that kneard ran with: its --runtime-dir
     #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
     pub runtime_dir: Option<PathBuf>,
+
+    /// kneard has certainly ended, as a service manager knows: kill a neard that it left behind, and
+    /// take a missing file for its end in good order
+    #[arg(long)]
+    pub kneard_ended: bool,
+}
+
+/// Runs neard with the validator key and without failover: for the day on which failover itself is
+/// broken. Takes kneard's own flags and environment
+#[derive(Debug, Parser)]
+#[command(name = "kneard manual", version)]
+pub struct ManualArgs {
+    #[command(flatten)]
+    pub args: Args,
+
+    /// Start although another node may validate: true is your word that none does
+    #[arg(long, env = "KNEARD_MANUAL_FORCE", default_value = "false", action = clap::ArgAction::Set)]
+    pub force: bool,
+
+    /// Only take the validator key out of neard's home again
+    #[arg(long)]
+    pub clean_up: bool,
 }
 
 /// What is wrong with the flags, in one line with the remedy.

@@ -15,10 +15,10 @@ use support::{
     binaries::{self, run_to_end},
     chain::{ACCOUNT, Chain, write_secret},
     consul::{Consul, http},
-    turn::turn,
     kneard::{Kneard, LEASE, Setup},
     pair::{TAKEOVER, setup},
     signatures,
+    turn::turn,
     wait::{secs, wait_until},
 };
 

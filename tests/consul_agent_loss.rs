@@ -11,10 +11,10 @@ use support::{
     chain::{ACCOUNT, Chain},
     consul::Consul,
     election,
-    turn::turn,
     kneard::LEASE,
     pair::setup,
     signatures::{self, longest_silence},
+    turn::turn,
     wait::{boot_time, millis, report, secs, stays, wait_until},
 };
 

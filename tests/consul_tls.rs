@@ -13,10 +13,10 @@ use support::{
     chain::{ACCOUNT, Chain},
     consul::{Consul, binary},
     election,
-    turn::turn,
     kneard::Setup,
     pair::setup,
     ports::free_port,
+    turn::turn,
     wait::{secs, wait_until},
 };
 

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use kneard::election::InstanceId;
 use kneard::neard::guard;
-use kneard::settings::{Args, ReleaseArgs, Settings};
+use kneard::settings::{Args, ManualArgs, ReleaseArgs, Settings};
+use kneard::supervisor::Kneard;
 use kneard::{logging, supervisor};
 
 fn main() -> ExitCode {
@@ -17,6 +18,9 @@ fn main() -> ExitCode {
         Some(word) if word == "guard" => guard::run(args),
         Some(word) if word == "release" => {
             release(&ReleaseArgs::parse_from(program.into_iter().chain(args)))
+        }
+        Some(word) if word == "manual" => {
+            manual(&ManualArgs::parse_from(program.into_iter().chain(args)))
         }
         _ => daemon(&Args::parse()),
     }
@@ -44,12 +48,30 @@ fn release(args: &ReleaseArgs) -> ExitCode {
         .or_else(|| std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from))
         .unwrap_or_else(|| ".".into());
     logging::init("release");
-    match runtime().map(|runtime| runtime.block_on(supervisor::release(&dir))) {
+    let kneard = if args.kneard_ended { Kneard::Ended } else { Kneard::Unknown };
+    match runtime().map(|runtime| runtime.block_on(supervisor::release(&dir, kneard))) {
         Ok(Ok(done)) => {
             tracing::info!(target: "kneard::release", "{done}");
             ExitCode::SUCCESS
         }
         Ok(Err(error)) => fail(&error, 1),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Becomes neard, unless something speaks against it.
+fn manual(args: &ManualArgs) -> ExitCode {
+    logging::init(&args.args.node_id);
+    let work = async {
+        if args.clean_up {
+            return supervisor::clean_up(&args.args.neard_home).await;
+        }
+        let settings = Settings::new(&args.args, instance(), &hostname())?;
+        supervisor::manual(&settings, args.force).await.map(|never| match never {})
+    };
+    match runtime().map(|runtime| runtime.block_on(work)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error, error.exit_code()),
         Err(error) => fail(&error, 1),
     }
 }

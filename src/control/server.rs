@@ -62,9 +62,9 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-/// Answers until it is dropped.
-pub async fn serve(listener: UnixListener, api: Api) {
-    http_server::serve(listener, router(api)).await;
+/// Answers until `end` comes true.
+pub async fn serve(listener: UnixListener, api: Api, end: watch::Receiver<bool>) {
+    http_server::serve(listener, router(api), end).await;
 }
 
 pub(super) fn router(api: Api) -> Router {
@@ -166,11 +166,6 @@ impl Api {
     pub(super) async fn nodes(&self) -> Result<Vec<NodeReport>, String> {
         let prefix = self.keys.nodes();
         let entries = self.consul.read_prefix(&prefix, Consistency::Default, LIMIT).await;
-        Ok(entries
-            .map_err(|error| error.to_string())?
-            .iter()
-            .filter(|entry| entry.session.is_some())
-            .filter_map(|entry| serde_json::from_slice(&entry.value).ok())
-            .collect())
+        Ok(NodeReport::of_sessions(&entries.map_err(|error| error.to_string())?))
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::consul::KvEntry;
+
 /// The node that validates now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -52,6 +54,17 @@ pub struct NodeReport {
     /// The Consul node that its session belongs to.
     #[serde(default)]
     pub consul_node: Option<String>,
+}
+
+impl NodeReport {
+    /// The reports of those nodes whose sessions live.
+    pub fn of_sessions(entries: &[KvEntry]) -> Vec<Self> {
+        entries
+            .iter()
+            .filter(|entry| entry.session.is_some())
+            .filter_map(|entry| serde_json::from_slice(&entry.value).ok())
+            .collect()
+    }
 }
 
 /// neard's process.

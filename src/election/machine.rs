@@ -263,6 +263,13 @@ impl Machine {
         self.tenure.as_ref().map(|tenure| tenure.lease.expires())
     }
 
+    /// A neard with the key may be alive although the lease from the last beat is over: the guard
+    /// has failed to kill it.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        let over = |armed| now >= armed + self.settings.kill_margin;
+        self.neard.keyed() && self.armed.is_some_and(over)
+    }
+
     /// neard's head as last told.
     pub fn head(&self) -> Option<u64> {
         self.neard.head()

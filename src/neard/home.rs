@@ -280,22 +280,36 @@ impl Home {
         self.editing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a neard of this home, version and chain cannot be given the key of `account` while it
-    /// runs, and the remedy; `None` if it can. Read anew with each call.
+    /// `config.json` as a neard that is started now reads it.
+    ///
+    /// # Errors
+    /// As [`Home::open`].
+    pub fn config(&self) -> Result<ConfigAtStart, HomeError> {
+        let (_, text) = self.read_config()?;
+        Ok(ConfigAtStart { path: self.config_path(), text })
+    }
+}
+
+/// A neard's `config.json` at its start: what decides about hot swap is not read again on SIGHUP.
+#[derive(Clone, Debug)]
+pub struct ConfigAtStart {
+    path: PathBuf,
+    text: String,
+}
+
+impl ConfigAtStart {
+    /// Why a neard of this version and chain cannot be given the key of `account` while it runs,
+    /// and the remedy; `None` if it can.
     pub fn hot_swap_obstacle(
         &self,
         version: Option<&str>,
         chain_id: &str,
         account: &str,
     ) -> Option<String> {
-        if let Some(why) = version.and_then(hot_swap::version_obstacle) {
-            return Some(why);
-        }
-        match self.read_config() {
-            Ok((_, text)) => hot_swap::obstacle(&text, chain_id, account)
-                .map(|why| format!("{} {why}", self.config_path().display())),
-            Err(error) => Some(error.to_string()),
-        }
+        version.and_then(hot_swap::version_obstacle).or_else(|| {
+            hot_swap::obstacle(&self.text, chain_id, account)
+                .map(|why| format!("{} {why}", self.path.display()))
+        })
     }
 }
 

@@ -1,18 +1,23 @@
 //! `kneard release`: gives a dead kneard's lock back, once its neard is proven dead.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Keys;
 use super::election_key::{operations, outcome, release_after_crash, seen};
-use super::runtime_file::RuntimeFile;
+use super::runtime_file::{NeardProcess, RuntimeFile};
 use crate::consul::{Client, Consistency};
 use crate::election::Outcome;
+use crate::neard::guard;
 
 /// A kneard that is started anew waits for this process, which holds the home. Past the lease's end
 /// a standby needs no release.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(1);
+/// How long a neard that was killed may take to die, with all the memory that it gives back.
+const DEATH: Duration = Duration::from_secs(3);
+const DEATH_POLL: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
@@ -25,15 +30,36 @@ pub enum ReleaseError {
     Consul(String),
 }
 
+/// What is known of the kneard whose lock is to be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kneard {
+    /// Nothing: a neard that lives may be its.
+    Unknown,
+    /// It has ended, as its service manager says: a neard that lives is an orphan.
+    Ended,
+}
+
 /// Gives the lock back that the kneard of `runtime_dir` held. Returns what was done, in words.
 ///
 /// # Errors
 /// neard is alive, or Consul could not be told.
-pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
-    let file = RuntimeFile::read(runtime_dir)
-        .map_err(|error| ReleaseError::File { path: RuntimeFile::path(runtime_dir), error })?;
-    if let Some(neard) = file.neard.filter(|neard| neard.is_alive()) {
-        return Err(ReleaseError::Alive(neard.pid));
+pub async fn release(runtime_dir: &Path, kneard: Kneard) -> Result<String, ReleaseError> {
+    let file = match RuntimeFile::read(runtime_dir) {
+        Ok(file) => file,
+        Err(error) if kneard == Kneard::Ended && error.kind() == ErrorKind::NotFound => {
+            return Ok("kneard ended in good order: nothing to release".to_owned());
+        }
+        Err(error) => {
+            return Err(ReleaseError::File { path: RuntimeFile::path(runtime_dir), error });
+        }
+    };
+    if let Some(neard) = file.neard {
+        if kneard == Kneard::Ended {
+            end(neard).await;
+        }
+        if neard.is_alive() {
+            return Err(ReleaseError::Alive(neard.pid));
+        }
     }
     let Some(session) = file.session.clone() else {
         return Ok("there was no Consul session: nothing to release".to_owned());
@@ -67,5 +93,18 @@ pub async fn release(runtime_dir: &Path) -> Result<String, ReleaseError> {
             return Err(ReleaseError::Consul(why));
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Kills a neard that has no kneard any more, and waits for its death. Its guard has done so already,
+/// unless it is dead or stopped itself.
+async fn end(neard: NeardProcess) {
+    let deadline = tokio::time::Instant::now() + DEATH;
+    while neard.is_alive() && tokio::time::Instant::now() < deadline {
+        if let Err(error) = guard::kill_orphan(neard.identity()) {
+            tracing::error!("neard, pid {}, cannot be killed: {error}", neard.pid);
+            return;
+        }
+        tokio::time::sleep(DEATH_POLL).await;
     }
 }

@@ -7,27 +7,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::consul_io::ConsulIo;
+use super::peers::{self, Peers};
 use super::process::{FromGuard, NeardOptions, Process};
 use super::runtime_file::RuntimeFile;
+use super::serve::{listen, serve};
 use super::signals::Signals;
+use super::status_line::status_line;
 use super::{Keys, Snapshot, Takeovers, agent, history, nodes, pause};
 use crate::consul::{self, Client};
 use crate::control::{self, Pause};
 use crate::election::{
     Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time,
+    Transition,
 };
-use crate::exporter;
+use crate::logging;
 use crate::neard::boot_clock;
 use crate::neard::guard::SpawnOptions;
 use crate::neard::home::{self, Home, HomeError};
 use crate::neard::keys::{KeyError, KeyFile, KeyKind};
 use crate::programs;
 use crate::settings::Settings;
+use crate::systemd::{self, Notifier, SocketError};
 
 /// How long a predecessor on the same home may take to die: its `kneard release` is the last to go.
 const HOME_LOCK_WAIT: Duration = Duration::from_secs(12);
@@ -53,6 +58,8 @@ pub enum RunError {
     Exporter { address: SocketAddr, error: io::Error },
     #[error("--control-socket {path}: {error}; stop what uses it or choose another")]
     Control { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Sockets(#[from] SocketError),
     #[error("--neard-binary {0}: no such program; install neard or name where it is")]
     NoNeard(PathBuf),
     #[error("--runtime-dir {path}: {error}; it must be a directory that kneard can write to")]
@@ -72,6 +79,7 @@ impl RunError {
             RunError::Key { .. }
             | RunError::Consul(_)
             | RunError::Account { .. }
+            | RunError::Sockets(_)
             | RunError::NoNeard(_) => 2,
             RunError::Home(HomeError::Locked { .. }) => 1,
             RunError::Home(_) => 2,
@@ -91,6 +99,8 @@ impl RunError {
 /// What is wrong with the keys, the home or the addresses, found before anything is changed; or
 /// that neard does not start.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
+    // Before anything else is opened.
+    let passed = systemd::sockets()?;
     let (options, account) = neard_options(&settings)?;
     let client = Client::new(settings.consul.clone()).map_err(RunError::Consul)?;
     if !programs::is_found(&settings.neard_binary) {
@@ -111,11 +121,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         taken => taken?,
     };
 
-    let exporter = TcpListener::bind(settings.exporter_address)
-        .await
-        .map_err(|error| RunError::Exporter { address: settings.exporter_address, error })?;
-    let socket = control::bind(&settings.control_socket)
-        .map_err(|error| RunError::Control { path: settings.control_socket.clone(), error })?;
+    let own_socket = passed.control.is_empty();
+    let sockets = listen(&settings, passed).await?;
 
     let keys = Keys::new(&account);
     let (events, inbox) = mpsc::channel(EVENTS);
@@ -135,15 +142,23 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         planning: Arc::default(),
     };
     let takeovers = Takeovers::new()?;
+    let (serve_end, serving_ends) = watch::channel(false);
+    let serving = serve(sockets, &api, &snapshot, &takeovers, &serving_ends);
     let (told, pause) = watch::channel(None);
-    let serving = [
-        tokio::spawn(exporter::serve(exporter, snapshot.subscribe(), takeovers.clone())),
-        tokio::spawn(control::serve(socket, api)),
+    let following = [
         tokio::spawn(agent::introduce(client.clone())),
         tokio::spawn(pause::follow(client.clone(), keys.pause(), events.clone(), told)),
     ];
     let publishing =
         tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe(), max_lag));
+
+    let systemd = Notifier::from_env();
+    let (tell_peers, peers) = watch::channel(None);
+    if systemd.is_heard() {
+        let following =
+            peers::follow(client.clone(), keys.clone(), snapshot.subscribe(), tell_peers);
+        tokio::spawn(following);
+    }
 
     let runtime_file = runtime_file(&settings, &account);
     runtime_file
@@ -163,13 +178,22 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         pause,
         chronicle: Chronicle::default(),
         takeovers,
+        systemd,
+        peers,
+        peer: None,
     };
     let result = supervisor.turn(inbox).await;
-    for task in serving {
+    for task in following {
         task.abort();
     }
-    // Only our own: bind replaced whatever was there.
-    let _ = std::fs::remove_file(&settings.control_socket);
+    serve_end.send_replace(true);
+    for task in serving {
+        let _ = task.await;
+    }
+    if own_socket {
+        // bind replaced whatever was there.
+        let _ = std::fs::remove_file(&settings.control_socket);
+    }
     result
 }
 
@@ -255,12 +279,16 @@ struct Supervisor {
     snapshot: watch::Sender<Snapshot>,
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
-    publishing: Option<tokio::task::JoinHandle<()>>,
+    publishing: Option<JoinHandle<()>>,
     /// Why neard cannot be given the key while it runs, as known when it last came to vote.
     swap_obstacle: Option<String>,
     pause: watch::Receiver<Option<Pause>>,
     chronicle: Chronicle,
     takeovers: Takeovers,
+    systemd: Notifier,
+    peers: watch::Receiver<Peers>,
+    /// The other node that held the lock last.
+    peer: Option<String>,
 }
 
 /// What ends one wait of the loop.
@@ -270,13 +298,17 @@ enum News {
     Stop(&'static str),
     ReloadToken(&'static str),
     Ping,
+    SignOfLife,
 }
 
 impl Supervisor {
     async fn turn(&mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), RunError> {
         let mut signals = Signals::new().map_err(RunError::Signals)?;
         let mut pings = interval(PING_INTERVAL);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut signs = interval(self.systemd.interval().unwrap_or(PING_INTERVAL));
+        for ticks in [&mut pings, &mut signs] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         let mut event = Some(Event::Tick);
         loop {
             if let Some(event) = event.take() {
@@ -301,16 +333,19 @@ impl Supervisor {
                 _ = signals.hangup.recv() => News::ReloadToken("SIGHUP"),
                 _ = signals.user.recv() => News::ReloadToken("SIGUSR1"),
                 _ = pings.tick() => News::Ping,
+                _ = signs.tick() => News::SignOfLife,
             };
             event = match news {
                 News::Event(event) => Some(event),
                 News::Stop(signal) => {
                     tracing::info!(target: "kneard::exit_signal_handler", "{signal} received");
+                    self.systemd.stopping();
                     Some(Event::Stop)
                 }
                 News::FromGuard(from_guard) => self.heard_guard(from_guard),
                 News::ReloadToken(signal) => self.reload_token(signal),
                 News::Ping => self.process.ping(),
+                News::SignOfLife => self.sign_of_life(),
             };
         }
     }
@@ -340,21 +375,28 @@ impl Supervisor {
             Action::ReadKey { id } => self.consul.read_key(id),
             Action::ReadLeases => self.consul.read_leases(),
             Action::Watch(wanted) => self.consul.watch(wanted),
-            Action::Changed(transition) => {
-                tracing::info!(
-                    target: "kneard::supervisor",
-                    "state changed: {} -> {}", transition.from, transition.to
-                );
-                // neard has told its version and chain by the time that it votes; its
-                // configuration counts as it was at its start.
-                if transition.to == State::Voting {
-                    self.swap_obstacle = self.process.swap_obstacle();
-                }
-            }
+            Action::Changed(transition) => self.changed(transition),
             Action::Log(notice) => log(&notice),
             // Handled by the loop.
             Action::Exit(_) => {}
         }
+    }
+
+    fn changed(&mut self, Transition { from, to }: Transition) {
+        // neard has told its version and chain by the time that it votes; its configuration counts
+        // as it was at its start.
+        if to == State::Voting {
+            self.swap_obstacle = self.process.swap_obstacle();
+        }
+        let term = self.machine.record().map(|record| record.term);
+        tracing::info!(
+            target: "kneard::supervisor",
+            journal_message_id = logging::STATE_CHANGED,
+            journal_state = %to,
+            journal_term = term,
+            journal_peer = self.peer.as_deref(),
+            "state changed: {from} -> {to}"
+        );
     }
 
     fn heard_guard(&mut self, from_guard: FromGuard) -> Option<Event> {
@@ -363,17 +405,30 @@ impl Supervisor {
             FromGuard::Started(identity) => {
                 self.runtime_file.neard = Some(identity);
                 self.write_runtime_file();
+                // The sockets have been served for long.
+                self.systemd.ready();
                 Some(Event::NeardStarted)
             }
             FromGuard::Nothing => None,
         }
     }
 
+    /// Tells systemd that all is well, if it is.
+    fn sign_of_life(&mut self) -> Option<Event> {
+        if self.process.guard_answers() && !self.machine.is_overdue(now()) {
+            self.systemd.alive();
+        }
+        if self.machine.state() == State::Shutdown {
+            self.systemd.stopping();
+        }
+        None
+    }
+
     fn reload_token(&mut self, signal: &str) -> Option<Event> {
-        match self.client.reload_token() {
+        self.systemd.reloading(|| match self.client.reload_token() {
             Ok(()) => tracing::info!("{signal} received: read the Consul token again"),
             Err(error) => tracing::error!("{signal} received, the old Consul token stays: {error}"),
-        }
+        });
         None
     }
 
@@ -393,9 +448,20 @@ impl Supervisor {
         {
             since.clone_into(&mut record.since);
         }
+        if let Some(record) = &snapshot.record
+            && record.instance != self.runtime_file.instance
+            && self.peer.as_ref() != Some(&record.holder)
+        {
+            self.peer = Some(record.holder.clone());
+        }
         if snapshot.session != self.runtime_file.session {
             self.runtime_file.session.clone_from(&snapshot.session);
             self.write_runtime_file();
+        }
+        if self.systemd.is_heard() {
+            let peers = self.peers.borrow();
+            let line = status_line(&snapshot, self.keys.account(), peers.as_deref());
+            self.systemd.status(line);
         }
         self.snapshot.send_replace(snapshot);
     }

@@ -42,7 +42,11 @@ impl From<ProcessIdentity> for NeardProcess {
 
 impl NeardProcess {
     pub fn is_alive(self) -> bool {
-        ProcessIdentity { pid: self.pid, start_time: self.start_time }.is_alive()
+        self.identity().is_alive()
+    }
+
+    pub fn identity(self) -> ProcessIdentity {
+        ProcessIdentity { pid: self.pid, start_time: self.start_time }
     }
 }
 

@@ -20,5 +20,6 @@ pub mod ports;
 pub mod process;
 pub mod signatures;
 pub mod snapshot;
+pub mod systemd;
 pub mod turn;
 pub mod wait;

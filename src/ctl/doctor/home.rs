@@ -101,7 +101,8 @@ fn tracked_shards(
         return;
     }
     let swaps = settings.election.promotion == Promotion::HotSwap;
-    match (home.hot_swap_obstacle(version, chain, account), swaps) {
+    let Ok(config) = home.config() else { return };
+    match (config.hot_swap_obstacle(version, chain, account), swaps) {
         (None, true) => report.ok("hot-swap", "neard can be given the key while it runs"),
         (None, false) => report
             .ok("hot-swap", "possible, but --promotion or --validator-node-key ask for restarts"),

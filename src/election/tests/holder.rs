@@ -182,6 +182,18 @@ fn neard_is_killed_when_the_lease_could_not_be_renewed() {
 }
 
 #[test]
+fn a_neard_that_outlives_its_lease_is_told_apart() {
+    let mut node = Node::holder();
+    node.tick(1_200);
+    let end = 200 + LEASE_MS;
+    assert_eq!(node.tick(end - KILL_MARGIN_MS), demoted());
+    assert!(!node.machine.is_overdue(at(end - 1)), "it may be dying as it should");
+    assert!(node.machine.is_overdue(at(end)));
+    node.exited(end + 10);
+    assert!(!node.machine.is_overdue(at(end + 10)));
+}
+
+#[test]
 fn a_machine_that_slept_past_the_armed_instant_kills_whatever_it_is_told_first() {
     let late = 200 + LEASE_MS;
     let mut node = Node::holder();

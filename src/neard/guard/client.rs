@@ -375,6 +375,17 @@ impl Task {
     }
 }
 
+/// SIGKILLs a neard whose kneard has ended. Nothing is done if it is dead.
+///
+/// # Errors
+/// The kernel refuses: it is another user's, or there are no descriptors left.
+pub fn kill_orphan(neard: ProcessIdentity) -> io::Result<()> {
+    match open(neard)? {
+        Some(pidfd) => Ok(pidfd.signal(libc::SIGKILL)?),
+        None => Ok(()),
+    }
+}
+
 /// A descriptor for this very process, `None` if it has been reaped.
 fn open(identity: ProcessIdentity) -> Result<Option<PidFd>, Errno> {
     match PidFd::open(identity.pid) {

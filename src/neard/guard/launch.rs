@@ -4,6 +4,7 @@
 use super::client::SpawnOptions;
 use super::protocol::FromGuard;
 use crate::neard::process::ProcessIdentity;
+use crate::systemd;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
@@ -16,16 +17,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-
-/// Variables by which systemd addresses kneard alone. neard must neither use nor pass them on.
-const SYSTEMD_VARIABLES: [&str; 6] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-];
 
 /// Runs `<options.guard> guard …` with the lock and one end of the socketpair inherited.
 pub(super) fn spawn_guard(options: &SpawnOptions, socket: &OwnedFd) -> io::Result<Child> {
@@ -43,6 +34,9 @@ pub(super) fn spawn_guard(options: &SpawnOptions, socket: &OwnedFd) -> io::Resul
         .arg(&options.neard)
         .args(&options.args)
         .stdin(Stdio::null());
+    for variable in systemd::VARIABLES {
+        command.env_remove(variable);
+    }
     // SAFETY: runs between fork and execve of a process with threads, where only
     // async-signal-safe calls are allowed: fcntl is one, and nothing is allocated.
     unsafe {
@@ -97,9 +91,6 @@ pub(super) fn spawn_neard(
     let socket = socket.as_raw_fd();
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());
-    for variable in SYSTEMD_VARIABLES {
-        command.env_remove(variable);
-    }
     // SAFETY: the guard has one thread, so its child may do anything between fork and execve.
     unsafe {
         command.pre_exec(move || {

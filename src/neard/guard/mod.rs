@@ -24,6 +24,6 @@ mod priority;
 pub mod protocol;
 mod socket;
 
-pub use client::{Exit, GuardEvent, Neard, NeardStatus, SpawnOptions};
+pub use client::{Exit, GuardEvent, Neard, NeardStatus, SpawnOptions, kill_orphan};
 pub use enforcer::run;
 pub use protocol::ExitReason;

@@ -1,0 +1,1 @@
+"""Debian machines under systemd-nspawn, driven with the API of the NixOS test driver."""
