@@ -16,7 +16,10 @@ impl Machine {
     pub(super) fn holder_timeouts(&self) -> Vec<Option<Time>> {
         let Some(tenure) = &self.tenure else { return Vec::new() };
         let step = match tenure.step {
-            Step::Waiting => vec![Some(tenure.safe_at), Some(tenure.head.until)],
+            Step::Waiting => vec![tenure.safe_at, tenure.head.until, tenure.head.told_until]
+                .into_iter()
+                .map(Some)
+                .collect(),
             Step::Promoting { since } => {
                 vec![Some(since + self.settings.promotion_timeout), Some(tenure.lease.expires())]
             }

@@ -10,7 +10,7 @@ use crate::election::{
 /// When neard is told to load the key.
 const START_MS: u64 = 2_000;
 /// When the key of [`holder`] is taken out softly, and when the guard kills for it.
-const SOFT_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS - 1_000;
+const SOFT_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS - 500;
 const KILL_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS;
 
 fn swapping() -> Settings {

@@ -84,7 +84,7 @@ pub fn run(data: &[u8]) {
                 assert!(status.consul_error.is_some() && status.nodes.is_none());
             }
         }
-        400 | 404 | 409 | 503 if !body.is_empty() => {
+        404 | 409 | 503 if !body.is_empty() => {
             let failure: Failure = serde_json::from_slice(body).expect("a reason");
             super::assert_one_line(&failure.error);
         }
