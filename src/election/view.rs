@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::lease::done_at;
-use super::{Content, Entry, Mutant, Record, RecordState, Seen, SessionId, Settings, Time};
+use super::{
+    Content, Entry, InstanceId, Mutant, Record, RecordState, Seen, SessionId, Settings, Time,
+};
 
 /// The newest sight of the key. Only the newest: a record that comes back after another one was
 /// seen (a restored snapshot) counts as first seen when it came back.
@@ -92,15 +94,16 @@ pub(super) struct Past {
     longest_lease: Duration,
     /// The highest head that a holder has told.
     head: u64,
-    /// The term that was seen last.
+    /// The term that was seen last, and whose it was.
     term: u64,
+    writer: Option<(InstanceId, u64)>,
     /// When those are certainly done that the key no longer tells of.
     forgotten_until: Time,
 }
 
 impl Past {
     pub fn new(own_lease: Duration, now: Time) -> Self {
-        Past { longest_lease: own_lease, head: 0, term: 0, forgotten_until: now }
+        Past { longest_lease: own_lease, head: 0, term: 0, writer: None, forgotten_until: now }
     }
 
     pub fn longest_lease(&self) -> Duration {
@@ -109,16 +112,21 @@ impl Past {
 
     /// Takes in a sight. Terms only grow, so an older one means that Consul was restored from a
     /// snapshot: whoever held a newer term may sign until it next hears from Consul, or its lease
-    /// ends, whatever the restored record says.
+    /// ends, whatever the restored record says. The same holds for a release by another than who
+    /// wrote last as far as this node has seen: it may be older than what was there before it.
     pub fn observe(&mut self, now: Time, record: &Record) {
         self.longest_lease = self.longest_lease.max(record.lease());
         if !record.head_is_bound {
             self.head = self.head.max(record.head);
         }
-        if record.term < self.term {
+        let writer = (record.instance.clone(), record.term);
+        let released = record.state == RecordState::Released;
+        let by_another = self.writer.as_ref().is_some_and(|last| released && *last != writer);
+        if record.term < self.term || by_another {
             self.forgotten_until = done_at(now, self.longest_lease);
         }
         self.term = record.term;
+        self.writer = Some(writer);
     }
 
     /// Somebody has signed up to here, whatever bound a later record gives.

@@ -227,8 +227,10 @@ impl Machine {
             _ => settings.head_wait,
         };
         let from = safe_at.max(view.first_seen());
+        // A bound below what a holder has told is none: somebody has tampered with the record.
+        let bounds = !record.head_is_bound || record.head >= self.past.head();
         let mut head = HeadRule {
-            height: record.head,
+            height: if bounds { record.head } else { u64::MAX },
             until: from + patience,
             told: self.past.head(),
             told_until: from + settings.head_wait,

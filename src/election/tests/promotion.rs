@@ -80,6 +80,20 @@ fn a_head_that_a_holder_has_told_is_waited_for_even_if_only_a_bound_is_known_now
     assert!(reached.contains(&Action::TerminateNeard), "{reached:?}");
 }
 
+/// An operator has written an older record back, and the bound was made from its head.
+#[test]
+fn a_bound_below_what_a_holder_has_told_bounds_nothing() {
+    let mut node = Node::standby();
+    node.watched(0, entry(INDEX, Some(&session("other")), &record(7, 3, RecordState::Active)));
+    let mut released = record(7, 4, RecordState::Released);
+    released.head = HEAD - 1;
+    released.head_is_bound = true;
+    node.watched(100, entry(INDEX + 1, None, &released));
+    assert!(!node.written(100, Outcome::Committed(50)).contains(&Action::TerminateNeard));
+    assert!(!node.tick(599).contains(&Action::TerminateNeard));
+    assert!(node.tick(600).contains(&Action::TerminateNeard));
+}
+
 #[test]
 fn the_guard_is_armed_before_neard_starts_with_the_key() {
     let mut node = Node::promoting();

@@ -133,3 +133,23 @@ fn after_a_tenure_everything_is_seen_for_the_first_time() {
     assert_eq!(node.watched(1_400, seen), []);
     assert_eq!(stolen_at(&mut node, 1_400), 1_400 + SAFE_MS);
 }
+
+/// Consul was restored from a backup in which somebody has just released the key, while another
+/// whose record this node has seen since goes on signing.
+#[test]
+fn a_release_by_another_than_who_held_the_key_last_lets_nobody_in_at_once() {
+    let mut node = Node::voting();
+    let mut foreign = record(9, 1, RecordState::Released);
+    foreign.instance = crate::election::InstanceId("instance2".to_owned());
+    let actions = node.watched(1_000, entry(60, None, &foreign));
+    assert!(matches!(actions[..], [Action::Commit { write: Write::Acquire { .. }, .. }]));
+    let mut index = 61;
+    node.written(1_010, Outcome::Committed(index));
+    let safe = 1_000 + SAFE_MS;
+    for now in (2_000..safe).step_by(1_000) {
+        assert!(!node.tick(now).contains(&Action::TerminateNeard), "{now}");
+        index += 1;
+        node.written(now, Outcome::Committed(index));
+    }
+    assert!(node.tick(safe).contains(&Action::TerminateNeard));
+}

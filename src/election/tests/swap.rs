@@ -248,7 +248,9 @@ fn a_neard_that_dies_of_the_reload_is_not_swapped_again() {
     release_of(&node.exited(2_001));
     node.written(2_002, Outcome::Committed(51));
     node.status(2_003, in_sync(HEAD, SignKey::None));
-    node.watched(5_000, entry(60, None, &record(9, 0, RecordState::Released)));
+    let other = session("other");
+    node.watched(4_000, entry(59, Some(&other), &record(9, 0, RecordState::Active)));
+    node.watched(5_000, entry(60, None, &record(9, 1, RecordState::Released)));
     let actions = node.written(5_001, Outcome::Committed(61));
     assert!(actions.contains(&Action::TerminateNeard), "{actions:?}");
 }

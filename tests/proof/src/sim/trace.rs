@@ -55,6 +55,10 @@ impl World<'_> {
             }
             Event::KeyNotLoaded(why) => format!("the key is not loaded: {why}"),
             Event::KeyNotUnloaded(why) => format!("the key is not unloaded: {why}"),
+            Event::NeardFinished(_) => "neard has ended as planned".to_owned(),
+            Event::Paused(paused) => format!("takeovers are forbidden: {paused}"),
+            Event::RestartPlanned(height) => format!("neard is to end at {height:?}"),
+            Event::RestartNeard => "is asked to restart neard".to_owned(),
             Event::Switchover { to } => format!("is asked for a switchover to {to:?}"),
             Event::Stop => "is asked to stop".to_owned(),
         };
