@@ -62,7 +62,7 @@ impl Client {
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.ask(Request::get(path), Vec::new()).await
+        self.send(Request::get(path), Vec::new()).await
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -71,10 +71,10 @@ impl Client {
         order: &impl Serialize,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(order).map_err(|error| self.protocol(error))?;
-        self.ask(Request::post(path), body).await
+        self.send(Request::post(path), body).await
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn send<T: DeserializeOwned>(
         &self,
         request: request::Builder,
         body: Vec<u8>,
@@ -82,6 +82,25 @@ impl Client {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|error| ClientError::Connect { path: self.path.clone(), error })?;
+        self.exchange(stream, request, body).await
+    }
+
+    /// Asks on a connection that is there.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        stream: UnixStream,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        self.exchange(stream, Request::get(path), Vec::new()).await
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        stream: UnixStream,
+        request: request::Builder,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
         let answer = tokio::time::timeout(LIMIT, exchange(stream, request, body));
         let (status, body) = answer
             .await

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Record, SessionId, State, Time};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "few of them exist at a time, and none for long")]
 pub enum Action {
     StartNeard(Role),
     /// SIGTERM.

@@ -94,6 +94,7 @@ pub enum SignKey {
 
 /// The election key as read from Consul.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "a missing entry is the exception")]
 pub enum Seen {
     Missing,
     Entry(Entry),

@@ -9,6 +9,10 @@ use super::settings::MAX_LOCK_DELAY;
 /// The only version of the record that this code reads and writes.
 const VERSION: u32 = 1;
 
+/// The highest term and the highest beat that are believed. Where they cannot grow any more, two
+/// writes would look like one, and a holder that renews its lease like one that does not.
+const HIGHEST_COUNT: u64 = u64::MAX / 2;
+
 /// A random number that tells one run of kneard from every other. The identity of a holder is this
 /// and its session, never the node id alone: two hosts may carry the same one by mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,7 +47,8 @@ pub struct Record {
     /// No block or chunk above this height was signed before this record, except within what
     /// `lease_ms` allows. While pending: the predecessor's.
     pub head: u64,
-    /// `head` is an upper bound and not a height that the writer has processed.
+    /// `head` is an upper bound and not a height that the writer has processed. In an active record:
+    /// its neard is catching up, so that nothing is known of how high it will sign next.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub head_is_bound: bool,
     pub state: RecordState,
@@ -102,7 +107,10 @@ impl Record {
         reason.clone_into(&mut record.reason);
         if record.state == RecordState::Active {
             record.state = RecordState::Released;
-            record.head = bound_on_head(record.lease(), record.head);
+            record.head = match record.head_is_bound {
+                true => u64::MAX,
+                false => bound_on_head(record.lease(), record.head),
+            };
             record.head_is_bound = true;
         }
         record
@@ -140,13 +148,18 @@ pub enum Content {
 
 impl Content {
     pub fn parse(value: &[u8]) -> Self {
+        // The parser would take a list for a record.
+        if value.trim_ascii_start().first() != Some(&b'{') {
+            return Content::Unreadable;
+        }
         match serde_json::from_slice::<Record>(value) {
             // No node can have written another lease: one of zero would let a successor in at
-            // once, and one of years would keep everyone out.
+            // once, and one of years would keep everyone out. Nor can it have counted so far.
             Ok(record)
                 if record.version == VERSION
                     && record.lease_ms > 0
-                    && record.lease() <= MAX_LOCK_DELAY =>
+                    && record.lease() <= MAX_LOCK_DELAY
+                    && record.term.max(record.beat) <= HIGHEST_COUNT =>
             {
                 Content::Record(record)
             }

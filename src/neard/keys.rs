@@ -166,10 +166,17 @@ impl KeyFile {
         }
 
         let text = Wiped(read_limited(path).map_err(unreadable)?);
-        let fields = Fields::parse(&text.0).map_err(malformed)?;
-        let (public_key, account_id) = fields.check(kind).map_err(malformed)?;
+        let (public_key, account_id) = read_text(&text.0, kind).map_err(malformed)?;
         Ok(Self { account_id, public_key, path: path.to_owned() })
     }
+}
+
+/// What a key file holds. An error tells nothing out of the file but names.
+pub(super) fn read_text(
+    text: &[u8],
+    kind: KeyKind,
+) -> Result<(PublicKey, Option<AccountId>), String> {
+    Fields::parse(text)?.check(kind)
 }
 
 /// Whether both files hold one and the same secret key, however they are formatted. `false` if
@@ -177,7 +184,11 @@ impl KeyFile {
 pub(super) fn same_secret(one: &Path, other: &Path) -> bool {
     let (Ok(one), Ok(other)) = (read_limited(one), read_limited(other)) else { return false };
     let (one, other) = (Wiped(one), Wiped(other));
-    match (Fields::parse(&one.0), Fields::parse(&other.0)) {
+    same_secret_text(&one.0, &other.0)
+}
+
+pub(super) fn same_secret_text(one: &[u8], other: &[u8]) -> bool {
+    match (Fields::parse(one), Fields::parse(other)) {
         (Ok(one), Ok(other)) => {
             one.secret(KeyKind::ValidatorKey).is_some()
                 && one.secret(KeyKind::ValidatorKey) == other.secret(KeyKind::ValidatorKey)

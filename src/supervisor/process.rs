@@ -81,6 +81,7 @@ struct Running {
 }
 
 /// What the guard's side of the shell has to do about an event.
+#[allow(clippy::large_enum_variant, reason = "few of them exist at a time, and none for long")]
 pub enum FromGuard {
     Tell(Event),
     /// neard runs: note its identity for `kneard release`.

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::binaries;
+use super::{binaries, wait::wait_until};
 
 /// The events of a signature log that stand for a signature.
 const SIGNATURES: [&str; 4] = ["block", "chunk", "endorsement", "approval"];
@@ -72,6 +72,13 @@ pub fn last(home: &Path, event: &str) -> Option<Duration> {
     let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let line = lines.into_iter().find(|line| line["event"] == event)?;
     line["t"].as_u64().map(Duration::from_nanos)
+}
+
+/// Waits until the node of this home has signed after `moment`: "Validating" comes before that.
+pub fn wait_for_signature(home: &Path, moment: Duration, bound: Duration) -> Duration {
+    wait_until(bound, &format!("{} signs", home.display()), || {
+        signing_times(home).into_iter().find(|time| *time > moment)
+    })
 }
 
 /// The longest time without a signature between two moments, of all these homes together.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Machine, SLOW_RETRY};
+use crate::election::mutant::Mutant;
 use crate::election::neard::{EAGER_STATUS_INTERVAL, Key, Process};
 use crate::election::session::Session;
 use crate::election::takeover;
@@ -171,7 +172,9 @@ impl Machine {
                 if tenure.lease.remaining(self.now) < self.settings.lease / 2 {
                     return;
                 }
-                let kill_at = tenure.kill_at(self.settings.kill_margin);
+                let kill_at = tenure.kill_at(self.settings.guard_margin());
+                let late = self.settings.has(Mutant::GuardArmedFromStart);
+                let kill_at = if late { self.now + self.settings.lease } else { kill_at };
                 self.armed = Some(kill_at);
                 Role::Validator { kill_at }
             }

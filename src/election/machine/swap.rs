@@ -79,7 +79,7 @@ impl Machine {
         let Some(tenure) = &self.tenure else { return };
         let text = format!("giving neard the validator key, term {}", tenure.term());
         out.push(Action::Log(Notice::Info(text)));
-        let kill_at = tenure.kill_at(self.settings.kill_margin);
+        let kill_at = tenure.kill_at(self.settings.guard_margin());
         self.armed = Some(kill_at);
         self.neard.swaps(self.now, Key::Loading { since: self.now });
         out.push(Action::LoadKey { kill_at });
