@@ -1,0 +1,21 @@
+# What cargo needs of this repository. Changes elsewhere (documents, modules, these files) build
+# nothing anew. A workspace is read as a whole, so each package needs all its members.
+{ lib }:
+let
+  inherit (lib) fileset;
+in
+fileset.toSource {
+  root = ../.;
+  fileset = fileset.unions [
+    ../Cargo.toml
+    ../Cargo.lock
+    ../src
+    ../systemd
+    # Compiled in.
+    (fileset.maybeMissing ../docs/consul-policy.hcl)
+    # Named by Cargo.toml.
+    ../tests/bench
+    ../tests/neard-sim
+    ../tests/proof
+  ];
+}
