@@ -1,5 +1,5 @@
 # What `nix flake check` builds and runs.
-{ pkgs, self }:
+{ pkgs, ... }:
 let
   inherit (pkgs) kuutamo;
 in
