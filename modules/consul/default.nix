@@ -104,6 +104,12 @@ in
         # services.consul writes to /etc as root before the start, hence no stricter ProtectSystem.
         ProtectSystem = true;
         NoNewPrivileges = true;
+        # That start makes the state directory consul's.
+        CapabilityBoundingSet = [
+          "CAP_CHOWN"
+          "CAP_DAC_OVERRIDE"
+          "CAP_FOWNER"
+        ];
         ProtectHome = true;
         PrivateTmp = true;
         PrivateDevices = true;

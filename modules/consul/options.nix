@@ -50,7 +50,8 @@ in
 
     address = mkOption {
       type = types.nullOr types.str;
-      default = if cfg.interface != null then null else (cfg.servers // cfg.clients).${cfg.nodeName} or null;
+      default =
+        if cfg.interface != null then null else (cfg.servers // cfg.clients).${cfg.nodeName} or null;
       defaultText = lib.literalMD "that of {option}`nodeName` among the servers and clients";
       description = "IP address that Consul binds to.";
     };

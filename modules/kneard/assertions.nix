@@ -52,9 +52,7 @@ in
           kuutamo.kneard.watchdog is too long for the lease: a kneard that hangs would be replaced at
           the lease's end only. watchdog + killMargin + 2 s <= lease must hold, and
           ${cfg.watchdog} + ${cfg.killMargin} + 2s <= ${cfg.lease} does not. Write a longer lease, or a watchdog of at most
-            kuutamo.kneard.watchdog = "${
-              toString (lib.max 1 (ms cfg.lease - ms cfg.killMargin - 2000))
-            }ms";
+            kuutamo.kneard.watchdog = "${toString (lib.max 1 (ms cfg.lease - ms cfg.killMargin - 2000))}ms";
         '';
       }
       {
@@ -86,8 +84,7 @@ in
         '';
       }
       {
-        assertion =
-          !(neard.settings ? network.addr) && !(neard.settings ? network.public_addrs);
+        assertion = !(neard.settings ? network.addr) && !(neard.settings ? network.public_addrs);
         message = ''
           kuutamo.neard.settings sets network.addr or network.public_addrs, which kneard writes. Use
             kuutamo.kneard.validatorNetworkAddress = "0.0.0.0:24567";

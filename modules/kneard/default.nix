@@ -10,31 +10,32 @@ let
   neard = config.kuutamo.neard;
   set = lib.filterAttrs (_: value: value != null);
 
-  environment = set {
-    KUUTAMO_NODE_ID = cfg.nodeId;
-    KUUTAMO_ACCOUNT_ID = cfg.accountId;
-    KUUTAMO_NEARD_HOME = neard.home;
-    KUUTAMO_NEARD_BINARY = lib.getExe' neard.package "neard";
-    KUUTAMO_NEARD_BOOTNODES =
-      if neard.bootNodes == [ ] then null else lib.concatStringsSep "," neard.bootNodes;
-    KUUTAMO_VALIDATOR_NETWORK_ADDR = cfg.validatorNetworkAddress;
-    KUUTAMO_VOTER_NETWORK_ADDR = cfg.voterNetworkAddress;
-    KUUTAMO_PUBLIC_ADDRESS = cfg.publicAddress;
-    KUUTAMO_CONSUL_URL = lib.concatStringsSep "," cfg.consulAddresses;
-    KUUTAMO_CONSUL_TOKEN_FILE = cfg.consulTokenFile;
-    KUUTAMO_CONSUL_CA_FILE = cfg.consulCaFile;
-    KUUTAMO_CONSUL_CERT_FILE = cfg.consulCertFile;
-    KUUTAMO_CONSUL_KEY_FILE = cfg.consulKeyFile;
-    KUUTAMO_LEASE = cfg.lease;
-    KUUTAMO_KILL_MARGIN = cfg.killMargin;
-    KUUTAMO_MAX_LAG = toString cfg.maxLag;
-    KUUTAMO_PROMOTION = cfg.promotion;
-    KUUTAMO_PROMOTION_TIMEOUT = cfg.promotionTimeout;
-    KUUTAMO_STOP_TIMEOUT = cfg.stopTimeout;
-    KUUTAMO_EXPORTER_ADDRESS = cfg.exporterAddress;
-    KUUTAMO_NO_DOPPELGANGER_CHECK = if cfg.doppelgangerCheck then null else "true";
-  }
-  // cfg.environment;
+  environment =
+    set {
+      KUUTAMO_NODE_ID = cfg.nodeId;
+      KUUTAMO_ACCOUNT_ID = cfg.accountId;
+      KUUTAMO_NEARD_HOME = neard.home;
+      KUUTAMO_NEARD_BINARY = lib.getExe' neard.package "neard";
+      KUUTAMO_NEARD_BOOTNODES =
+        if neard.bootNodes == [ ] then null else lib.concatStringsSep "," neard.bootNodes;
+      KUUTAMO_VALIDATOR_NETWORK_ADDR = cfg.validatorNetworkAddress;
+      KUUTAMO_VOTER_NETWORK_ADDR = cfg.voterNetworkAddress;
+      KUUTAMO_PUBLIC_ADDRESS = cfg.publicAddress;
+      KUUTAMO_CONSUL_URL = lib.concatStringsSep "," cfg.consulAddresses;
+      KUUTAMO_CONSUL_TOKEN_FILE = cfg.consulTokenFile;
+      KUUTAMO_CONSUL_CA_FILE = cfg.consulCaFile;
+      KUUTAMO_CONSUL_CERT_FILE = cfg.consulCertFile;
+      KUUTAMO_CONSUL_KEY_FILE = cfg.consulKeyFile;
+      KUUTAMO_LEASE = cfg.lease;
+      KUUTAMO_KILL_MARGIN = cfg.killMargin;
+      KUUTAMO_MAX_LAG = toString cfg.maxLag;
+      KUUTAMO_PROMOTION = cfg.promotion;
+      KUUTAMO_PROMOTION_TIMEOUT = cfg.promotionTimeout;
+      KUUTAMO_STOP_TIMEOUT = cfg.stopTimeout;
+      KUUTAMO_EXPORTER_ADDRESS = cfg.exporterAddress;
+      KUUTAMO_NO_DOPPELGANGER_CHECK = if cfg.doppelgangerCheck then null else "true";
+    }
+    // cfg.environment;
 
   # What the units say is emptied first.
   credentials = [

@@ -13,19 +13,26 @@ let
         "10.0.0.2"
       ];
     };
-  job = name: port: hosts: more: {
-    job_name = name;
-    # A takeover is over within seconds.
-    scrape_interval = "5s";
-    static_configs = [ { targets = map (host: "${host}:${toString port}") hosts; } ];
-  } // more;
+  job =
+    name: port: hosts: more:
+    {
+      job_name = name;
+      # A takeover is over within seconds.
+      scrape_interval = "5s";
+      static_configs = [ { targets = map (host: "${host}:${toString port}") hosts; } ];
+    }
+    // more;
 in
 {
   options.kuutamo.monitoring = {
     prometheus = {
       enable = lib.mkEnableOption "scraping of kneard, neard and Consul, and the alerts, in this host's Prometheus";
-      hosts = targets [ "localhost" ] "Hosts with kneard; its exporter and neard's RPC must be reachable from here.";
-      consulHosts = targets [ ] "Hosts whose Consul API is reachable from here, for the time that writes take.";
+      hosts = targets [
+        "localhost"
+      ] "Hosts with kneard; its exporter and neard's RPC must be reachable from here.";
+      consulHosts =
+        targets [ ]
+          "Hosts whose Consul API is reachable from here, for the time that writes take.";
       exporterPort = mkOption {
         type = types.port;
         default = 2233;

@@ -30,7 +30,7 @@ in
     (lib.mkIf used {
       assertions = [
         {
-          assertion = !lib.hasInfix "NFC" (cfg.package.meta.description or "");
+          assertion = !lib.hasInfix "Near Field" (cfg.package.meta.description or "");
           message = ''
             kuutamo.neard.package is a daemon for NFC, which nixpkgs calls neard. Leave the option
             out, or take the package from this flake:
