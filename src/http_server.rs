@@ -9,6 +9,7 @@ use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
@@ -45,17 +46,22 @@ async fn serve_within(
         };
         // Nobody closes the semaphore.
         let Ok(permit) = permit else { break };
-        let service = TowerToHyperService::new(router.clone());
+        let connection = answer(stream, router.clone());
         tokio::spawn(async move {
-            let connection = http1::Builder::new()
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service);
             // What is wrong with a client is the client's to report.
             let _ = timeout(limit, connection).await;
             drop(permit);
         });
     }
     let _ = timeout(GRACE, free.acquire_many(CONNECTIONS as u32)).await;
+}
+
+/// One connection: one question and its answer.
+pub(crate) async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = connection.await;
 }
 
 #[cfg(test)]

@@ -18,12 +18,12 @@ use support::{
     binaries,
     chain::Chain,
     consul::Consul,
-    exclusive::exclusive,
     http,
     kneard::{Kneard, Setup},
     pair::setup,
     process::Process,
     systemd::{Passed, Systemd},
+    turn::turn,
     wait::{millis, secs, wait_until},
 };
 
@@ -85,7 +85,7 @@ impl Stage {
 
 #[test]
 fn a_service_says_how_it_is_and_serves_the_sockets_that_it_was_given() {
-    let _turn = exclusive();
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let control = directory.path().join("control.sock");
     let metrics = directory.path().join("exporter.sock");

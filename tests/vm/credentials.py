@@ -17,9 +17,16 @@ def drop_in(machine: Machine, *lines: str) -> None:
 
 def secret_is_in(machine: Machine, where: str) -> str:
     """A command: some regular file there holds the key's secret."""
-    secret = "sed -n 's/.*\"secret_key\": *\"\\([^\"]*\\)\".*/\\1/p' /etc/credstore/kneard.validator_key.json"
-    return f"secret=$({secret}); [ -n \"$secret\" ]; grep -rqF --devices=skip \"$secret\" {where}"
+    return f"grep -rqF --devices=skip --file=/root/secret {where}"
 
+
+for machine in validators:
+    # Not in a command line, where it would be found.
+    secret = "s/.*\"secret_key\": *\"\\([^\"]*\\)\".*/\\1/p"
+    machine.succeed(
+        f"sed -n '{secret}' /etc/credstore/kneard.validator_key.json >/root/secret",
+        "grep -q '^ed25519:' /root/secret",
+    )
 
 with subtest("the validator's home has a link to it, the standby's has none"):
     link = validator.succeed(f"readlink {HOME}/validator_key.json").strip()

@@ -45,7 +45,7 @@ with subtest("its kneard hangs"):
     validator.succeed(f"kill -STOP {main_pid(validator)}")
     took = wait_validates(standby, 20)
     report(f"kill -STOP of kneard: the standby signs after {took:.2f} s")
-    assert took < LEASE, f"the watchdog was not first: {took:.2f} s"
+    assert took < LEASE - 1.5, f"the watchdog was not first: {took:.2f} s"
     wait_standby(validator)
     validator.succeed("journalctl -u kneard.service --grep 'Watchdog timeout'")
     validator = standby
@@ -56,7 +56,7 @@ with subtest("its kneard, guard and neard hang"):
     validator.succeed("systemctl kill --kill-whom=all --signal=STOP kneard.service")
     took = wait_validates(standby, 20)
     report(f"kill -STOP of the whole service: the standby signs after {took:.2f} s")
-    assert took < LEASE, f"the watchdog was not first: {took:.2f} s"
+    assert took < LEASE - 1.5, f"the watchdog was not first: {took:.2f} s"
     wait_standby(validator)
     validator = standby
     verdict()

@@ -108,8 +108,10 @@ def neard_pid(machine: Machine) -> int:
 def verdict() -> str:
     """The checker's word on all that the validators' nodes have signed; fails if two could sign."""
     for machine in validators:
-        pack = f"tar -C {HOME} --ignore-failed-read -cf - signatures.log signatures.alive"
-        packed = machine.succeed(f"{pack} 2>/dev/null | base64 -w 0")
+        # They may be written to meanwhile, which tar does not like.
+        copy = "rm -rf /var/tmp/signed && mkdir /var/tmp/signed"
+        copy += f" && cp {HOME}/signatures.* /var/tmp/signed/"
+        packed = machine.succeed(f"{copy} && tar -C /var/tmp/signed -cf - . | base64 -w 0")
         with tempfile.NamedTemporaryFile() as file:
             file.write(base64.b64decode(packed))
             file.flush()

@@ -84,6 +84,11 @@ class Machine:
             f"--machine={self.name}",
             f"--directory={self.root}",
             "--network-bridge=br0",
+            # What a machine's own first process may give its services.
+            "--capability=CAP_SYS_RESOURCE,CAP_SYS_NICE,CAP_IPC_LOCK",
+            "--rlimit=MEMLOCK=infinity",
+            "--rlimit=RTPRIO=99",
+            "--rlimit=NOFILE=1048576",
             *(f"--bind-ro={source}:{target}" for source, target in self._binds.items()),
         ]
         with self._console.open("ab") as console:
@@ -247,9 +252,8 @@ class Machine:
             with self._nested(f"must succeed: {command}"):
                 status, out = self.execute(command, timeout=timeout)
                 if status != 0:
-                    raise TestFailed(
-                        f"{self.name}: `{command}` failed with {status}\n{out}{self._last_stderr()}"
-                    )
+                    said = f"{out[-2000:]}{self._last_stderr()}"
+                    raise TestFailed(f"{self.name}: `{command}` failed with {status}\n{said}")
                 output += out
         return output
 

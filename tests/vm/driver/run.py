@@ -6,12 +6,12 @@ import argparse
 import os
 import re
 import signal
+import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def main() -> int:
     parser.add_argument("--consul", type=Path, required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--directory", type=Path, required=True, help="an empty one")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
@@ -77,9 +78,9 @@ def main() -> int:
     text = source(options.script)
     programs = stage.Programs(options.image, options.bin, options.consul, VM.parent.parent / "systemd")
     started = time.monotonic()
-    with _memory() as directory:
+    with _memory(options.directory):
         machines = stage.build(
-            programs, chain_id_of(text), directory, options.run, logger, options.logs
+            programs, chain_id_of(text), options.directory, options.run, logger, options.logs
         )
         try:
             exec(compile(text, str(options.script), "exec"), symbols(machines, logger))
@@ -94,19 +95,15 @@ def main() -> int:
     return 0
 
 
-def _memory() -> AbstractContextManager[Path]:
-    @contextmanager
-    def mounted() -> Iterator[Path]:
-        directory = Path(tempfile.mkdtemp(prefix="kneard-vm-"))
-        try:
-            if os.system(f"mount -t tmpfs -o size=2G,mode=755 none {directory}") != 0:
-                raise TestFailed("no memory file system")
-            yield directory
-        finally:
-            os.system(f"umount --recursive --lazy {directory}")
-            directory.rmdir()
-
-    return mounted()
+@contextmanager
+def _memory(directory: Path) -> Iterator[None]:
+    """A file system in memory there, which nobody outside of this namespace sees."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2G,mode=755", "none", str(directory)]
+    subprocess.run(mount, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--recursive", "--lazy", str(directory)], check=False)
 
 
 def _report(error: Exception, text: str, logger: Logger, machines: list[Machine]) -> None:
