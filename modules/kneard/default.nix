@@ -37,15 +37,14 @@ let
     }
     // cfg.environment;
 
-  # What the units say is emptied first.
-  credentials = [
-    ""
-  ]
-  ++ lib.mapAttrsToList (name: file: "${name}:${file}") (set {
+  # Where one is named, what the units say is emptied first.
+  credentials =
+    lib.optional (keys != { }) "" ++ lib.mapAttrsToList (name: file: "${name}:${file}") keys;
+  keys = set {
     "validator_key.json" = cfg.validatorKeyFile;
     "validator_node_key.json" = cfg.validatorNodeKeyFile;
     "voter_node_key.json" = cfg.voterNodeKeyFile;
-  });
+  };
 
   common = {
     inherit environment;

@@ -48,12 +48,13 @@ in
     };
 
     validatorKeyFile = mkOption {
-      type = secretFile;
+      type = types.nullOr secretFile;
       example = lib.literalExpression "config.sops.secrets.validator-key.path";
       description = ''
         The validator key, `validator_key.json`, the same on each host. systemd reads it as root when
         the service starts and gives it to kneard as a credential: mode and owner do not matter, as
-        long as nobody else can read it.
+        long as nobody else can read it. null: `kneard.validator_key.json` in `/etc/credstore`, or
+        whatever a drop-in of your own says.
       '';
     };
 

@@ -92,7 +92,7 @@ in
     };
 
     initFlags = mkOption {
-      type = types.listOf (types.strMatching "[^ \n]+");
+      type = types.listOf (types.strMatching "[^ \n]+" // { description = "string without spaces"; });
       default = [ ];
       example = [
         "--download-config-url"
