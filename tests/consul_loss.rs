@@ -1,10 +1,13 @@
 //! Three Consul servers lose any one of them, ten times: nobody fails over, and signing goes on
-//! (L4).
+//! (L4). Not even when the server that has the holder's session stays away.
 
 mod support;
 
+use serde_json::{Value, json};
+
 use support::{
     chain::ACCOUNT,
+    consul::Consul,
     election,
     kneard::LEASE,
     pair::Pair,
@@ -48,4 +51,27 @@ fn loss_of_one_server_goes_unnoticed() {
     // It signs at every block, one each 600 ms; one block may be missed.
     let longest = silences.into_iter().max().unwrap();
     assert!(longest <= millis(1500), "the signer was silent for {longest:?}");
+}
+
+#[test]
+fn loss_of_the_sessions_server_for_long_goes_unnoticed() {
+    // By default Consul's autopilot would forget the server, and end the sessions made with it.
+    let settings = json!({"autopilot": {"cleanup_dead_servers": false}});
+    let mut pair = Pair::start_on(|| Consul::cluster_with(3, settings.clone()), |_| ());
+    let session = pair.entry().and_then(|entry| entry.session).expect("a holder's session");
+    let path = format!("/v1/session/info/{session}");
+    let (_, body) = pair.consul.servers()[0].get(&path, None).expect("an answer");
+    let info: Value = serde_json::from_str(&body).unwrap();
+    let node = info[0]["Node"].as_str().expect("the session's node").to_owned();
+    let servers = pair.consul.servers();
+    let victim = servers.iter().position(|server| server.name() == node).expect("a server");
+    pair.consul.server(victim).kill();
+    // Autopilot looks each 10 s, at servers that gossip has given up a few seconds after their end.
+    stays(secs(30), &format!("{node} lost for long"), || match pair.holder.state() {
+        Some(state) if state == "Validating" => None,
+        other => Some(format!("the holder is {other:?}")),
+    });
+    assert_eq!(pair.entry().and_then(|entry| entry.session), Some(session));
+    let verdict = pair.assert_one_signer();
+    assert_eq!(verdict.changes, 0, "{}", verdict.text);
 }

@@ -186,6 +186,21 @@ impl Model {
         }
     }
 
+    /// `consul snapshot restore`: keys and sessions become those of the snapshot, as they were, but
+    /// the raft index goes on. The sessions' timers start anew, and lock delays, which the leader
+    /// keeps in memory, are forgotten.
+    pub fn restore(&mut self, now: Duration, snapshot: &Model) {
+        let (index, created) = (self.index, self.created);
+        self.clone_from(snapshot);
+        self.index = index + 1;
+        // No id is given twice.
+        self.created = created;
+        self.lock_delays.clear();
+        for session in self.sessions.values_mut() {
+            session.renewed = now;
+        }
+    }
+
     /// One key and the index that a read of it answers with.
     pub fn get(&self, key: &str) -> (u64, Option<&KvEntry>) {
         match self.store.entries.get(key) {
@@ -335,7 +350,10 @@ impl Model {
         if !delayed.is_empty() {
             return Answer::Refused(delayed);
         }
-        let mut store = self.store.clone();
+        // A copy of what the operations touch: there may be many other keys.
+        let part = self.store.excerpt(ops);
+        let is_part = part.is_some();
+        let mut store = part.unwrap_or_else(|| self.store.clone());
         if !ops.iter().all(TxnOp::is_read) {
             self.index += 1;
         }
@@ -349,7 +367,11 @@ impl Model {
         if !errors.is_empty() {
             return Answer::Refused(errors);
         }
-        self.store = store;
+        if is_part {
+            self.store.merge(store, ops);
+        } else {
+            self.store = store;
+        }
         Answer::Committed(results)
     }
 

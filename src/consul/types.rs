@@ -151,6 +151,23 @@ impl TxnOp {
         )
     }
 
+    /// The one key that the operation is about; none if it is about all keys under a prefix.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Set { key, .. }
+            | Self::Cas { key, .. }
+            | Self::Lock { key, .. }
+            | Self::Unlock { key, .. }
+            | Self::Get { key }
+            | Self::CheckIndex { key, .. }
+            | Self::CheckSession { key, .. }
+            | Self::CheckNotExists { key }
+            | Self::Delete { key }
+            | Self::DeleteCas { key, .. } => Some(key),
+            Self::GetTree { .. } | Self::DeleteTree { .. } => None,
+        }
+    }
+
     /// The key of the entry that the operation adds to the transaction's results, for those that
     /// add exactly one.
     pub fn result_key(&self) -> Option<&str> {

@@ -105,8 +105,8 @@ pub struct Machine {
     exited: bool,
     /// The state that was last reported.
     reported: State,
-    /// What Consul last complained of, so that each complaint is logged once.
-    complaint: Option<String>,
+    /// The worst complaint about Consul since it last answered.
+    complaint: Option<Complaint>,
     now: Time,
 }
 
@@ -136,6 +136,13 @@ struct Claim {
     /// record came and went unseen.
     unseen: Option<Duration>,
     head: HeadRule,
+}
+
+/// From what may pass by itself to what does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Complaint {
+    NoAnswer,
+    NotAllowed,
 }
 
 impl Machine {
@@ -271,6 +278,16 @@ impl Machine {
         self.doppelganger.is_found()
     }
 
+    /// Numbers the request under way 1 and forgets how many there were before it, for a model
+    /// checker, to which runs that differ in nothing else are the same. No answer to an earlier
+    /// request or question may be under way. Returns whether there is a request.
+    #[cfg(feature = "mutants")]
+    pub fn renumber(&mut self) -> bool {
+        self.neard.forget_questions();
+        self.next_id = u64::from(self.request.is_some());
+        self.request.as_mut().map(|request| request.id = 1).is_some()
+    }
+
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick | Event::NeardStarted => {}
@@ -323,7 +340,7 @@ impl Machine {
                 }
             }
             Err(why) => {
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
                 match &mut self.tenure {
                     Some(tenure) => tenure.next_write = self.now + RETRY,
                     None => self.retry_at = self.now + RETRY,
@@ -335,8 +352,9 @@ impl Machine {
     fn written(&mut self, request: Request, outcome: Outcome, out: &mut Vec<Action>) {
         match &outcome {
             Outcome::Committed(_) => self.consul_answers(out),
-            Outcome::Unknown(why) | Outcome::Refused(super::Refusal::NotAllowed, why) => {
-                self.complain(why.clone(), out);
+            Outcome::Unknown(why) => self.complain(Complaint::NoAnswer, why.clone(), out),
+            Outcome::Refused(super::Refusal::NotAllowed, why) => {
+                self.complain(Complaint::NotAllowed, why.clone(), out);
             }
             Outcome::Refused(_, _) => {}
         }
@@ -368,11 +386,12 @@ impl Machine {
         self.next_id
     }
 
-    /// Logs a complaint of Consul's, once.
-    fn complain(&mut self, why: String, out: &mut Vec<Action>) {
-        if self.complaint.as_ref() != Some(&why) {
-            out.push(Action::Log(Notice::Error(why.clone())));
-            self.complaint = Some(why);
+    /// Logs a complaint about Consul, once: further ones name other addresses and times, but until
+    /// it answers again they are no news.
+    fn complain(&mut self, complaint: Complaint, why: String, out: &mut Vec<Action>) {
+        if self.complaint < Some(complaint) {
+            out.push(Action::Log(Notice::Error(why)));
+            self.complaint = Some(complaint);
         }
     }
 

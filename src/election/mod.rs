@@ -9,6 +9,7 @@ mod doppelganger;
 mod event;
 mod lease;
 mod machine;
+mod mutant;
 mod neard;
 mod record;
 mod session;
@@ -24,6 +25,10 @@ pub use action::{Action, ExitReason, Notice, Role, Transition, Write};
 pub use event::{Duties, Entry, Event, NeardStatus, Outcome, Refusal, Seen, SignKey};
 pub use lease::{Lease, MAX_DRIFT_PER_MILLE, with_drift};
 pub use machine::{Machine, State};
+#[cfg(not(feature = "mutants"))]
+use mutant::Mutant;
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
 pub use record::{Content, InstanceId, Mark, Record, RecordState};
 pub use session::SessionId;
 pub use settings::{Promotion, Settings, SettingsError};

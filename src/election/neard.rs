@@ -62,6 +62,9 @@ pub(super) struct Neard {
     pub status: Option<NeardStatus>,
     /// The highest head that `/status` told, and when it was asked for.
     pub last_head: Option<(Time, u64)>,
+    /// The newest head that was the chain's too, and when it was asked for. What a neard tells that
+    /// is still catching up bounds nothing: a moment later it signs far above.
+    pub synced_head: Option<(Time, u64)>,
     /// Failed `/status` since the last good one.
     pub failures: u32,
     /// The question that an answer is awaited for.
@@ -91,6 +94,7 @@ impl Neard {
             unloaded_at: None,
             status: None,
             last_head: None,
+            synced_head: None,
             failures: 0,
             asked: None,
             next_id: 0,
@@ -254,6 +258,7 @@ impl Neard {
         } else {
             self.out_of_sync_since = None;
             self.was_in_sync = true;
+            self.synced_head = Some((asked, status.head));
         }
         if self.head().is_none_or(|head| head <= status.head) {
             self.last_head = Some((asked, status.head));
@@ -277,6 +282,12 @@ impl Neard {
         self.next_ask = now + interval;
         self.hurried_ask = None;
         self.next_id
+    }
+
+    #[cfg(feature = "mutants")]
+    pub fn forget_questions(&mut self) {
+        self.next_id = 0;
+        self.asked = None;
     }
 
     /// Somebody waits for the next answer: ask soon. Not after a failed one, for a few of those in

@@ -47,7 +47,8 @@ pub struct Record {
     /// No block or chunk above this height was signed before this record, except within what
     /// `lease_ms` allows. While pending: the predecessor's.
     pub head: u64,
-    /// `head` is an upper bound and not a height that the writer has processed.
+    /// `head` is an upper bound and not a height that the writer has processed. In an active record:
+    /// its neard is catching up, so that nothing is known of how high it will sign next.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub head_is_bound: bool,
     pub state: RecordState,
@@ -106,7 +107,10 @@ impl Record {
         reason.clone_into(&mut record.reason);
         if record.state == RecordState::Active {
             record.state = RecordState::Released;
-            record.head = bound_on_head(record.lease(), record.head);
+            record.head = match record.head_is_bound {
+                true => u64::MAX,
+                false => bound_on_head(record.lease(), record.head),
+            };
             record.head_is_bound = true;
         }
         record

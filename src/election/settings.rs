@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lease::millis;
-use super::{InstanceId, with_drift};
+use super::{InstanceId, Mutant, with_drift};
 
 /// Consul accepts session TTLs and lock delays within these
 /// (<https://developer.hashicorp.com/consul/api-docs/session#create-session>).
@@ -57,6 +57,9 @@ pub struct Settings {
     pub promotion_stop_timeout: Duration,
     /// So many failed starts, before neard has ever answered, end kneard.
     pub start_attempts: u32,
+    /// A rule that is broken on purpose, for the proofs.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -96,6 +99,8 @@ impl Settings {
             stop_timeout: Duration::from_secs(10),
             promotion_stop_timeout: Duration::from_millis(300),
             start_attempts: 3,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
     }
 
@@ -138,6 +143,11 @@ impl Settings {
     /// A second net against anything that takes the lock without this protocol.
     pub fn lock_delay(&self) -> Duration {
         with_drift(self.lease).min(MAX_LOCK_DELAY)
+    }
+
+    /// How long before the lease's end the guard is to kill.
+    pub(super) fn guard_margin(&self) -> Duration {
+        if self.has(Mutant::NoKillMargin) { Duration::ZERO } else { self.kill_margin }
     }
 
     pub(super) fn lease_ms(&self) -> u64 {

@@ -90,14 +90,14 @@ impl Tenure {
         matches!(self.step, Step::Promoting { .. } | Step::Active | Step::Suspending)
     }
 
-    /// The next renewal's record.
+    /// The next renewal's record. `head`: neard's, if it is the chain's too.
     pub fn beat_record(&self, own_lease_ms: u64, head: Option<u64>) -> Record {
         let mut record = self.record.next();
         if self.step == Step::Active {
             record.state = RecordState::Active;
             record.lease_ms = own_lease_ms;
             record.head = head.unwrap_or(record.head);
-            record.head_is_bound = false;
+            record.head_is_bound = head.is_none();
         }
         record
     }

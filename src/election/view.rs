@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lease::done_at;
-use super::{Content, Entry, Record, RecordState, Seen, SessionId, Time};
+use super::{Content, Entry, Mutant, Record, RecordState, Seen, SessionId, Settings, Time};
 
 /// The newest sight of the key. Only the newest: a record that comes back after another one was
 /// seen (a restored snapshot) counts as first seen when it came back.
@@ -21,10 +21,12 @@ impl View {
         View { seen, first_seen: now, longest_lease: None }
     }
 
-    /// Takes in a new sight. The first sight of a record stays, whatever its ModifyIndex and lock
-    /// did since: when Consul frees a lock it writes the entry, but not the record.
-    pub fn observe(&mut self, now: Time, seen: Seen) {
-        if is_same(&self.seen, &seen) {
+    /// Takes in a new sight. The first sight of a record stays for as long as nobody writes the
+    /// entry. A record that comes back under another ModifyIndex may hide others that this node has
+    /// missed: an operator has written it again. So the wait begins anew even when all that has
+    /// happened is that Consul freed the lock; its lock delay then takes as long.
+    pub fn observe(&mut self, now: Time, seen: Seen, settings: &Settings) {
+        if is_same(&self.seen, &seen, settings) {
             self.seen = seen;
         } else {
             *self = View::new(now, seen);
@@ -128,11 +130,19 @@ fn record(seen: &Seen) -> Option<&Record> {
 }
 
 /// Whether both are sights of one write, or of no entry.
-fn is_same(one: &Seen, other: &Seen) -> bool {
+fn is_same(one: &Seen, other: &Seen, settings: &Settings) -> bool {
     match (one, other) {
         (Seen::Missing, Seen::Missing) => true,
         (Seen::Entry(one), Seen::Entry(other)) => match (&one.content, &other.content) {
-            (Content::Record(one), Content::Record(other)) => one.mark() == other.mark(),
+            (Content::Record(one), Content::Record(other))
+                if settings.has(Mutant::MarkByBeatOnly) =>
+            {
+                one.beat == other.beat
+            }
+            (Content::Record(a), Content::Record(b)) => {
+                let written_again = one.index != other.index;
+                a.mark() == b.mark() && (!written_again || settings.has(Mutant::FirstSightByMark))
+            }
             // Records may have come and gone between two unreadable values.
             (Content::Unreadable, Content::Unreadable) => one.index == other.index,
             _ => false,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::consul::{self, Behavior, Error, Kind, KvEntry, SessionRequest, TxnOp};
-use crate::election::{Content, Entry, Outcome, Refusal, Seen, Settings, Write};
+use crate::election::{
+    Content, Entry, InstanceId, Outcome, Refusal, Seen, SessionId, Settings, Write,
+};
 
 /// The session that a node takes part with. Its TTL is relied on for nothing.
 pub fn session_request(account: &str, settings: &Settings) -> SessionRequest {
@@ -50,6 +52,32 @@ pub fn operations(key: &str, write: Write) -> Vec<TxnOp> {
         }
         Write::Release { index, session, .. } => vec![check(index), unlock(session)],
     }
+}
+
+/// What is written for a kneard that is dead, as its neard is; its last `session` and its `instance`
+/// are known.
+///
+/// # Errors
+/// There is nothing to release; why, in words.
+pub fn release_after_crash(
+    seen: Seen,
+    session: &SessionId,
+    instance: &InstanceId,
+) -> Result<Write, &'static str> {
+    let (index, content) = match seen {
+        Seen::Entry(entry) if entry.session.as_ref() == Some(session) => {
+            (entry.index, entry.content)
+        }
+        Seen::Entry(_) | Seen::Missing => return Err("the lock was not held: nothing to release"),
+    };
+    let Content::Record(record) = content else {
+        return Err("the record is unreadable: left to its lease");
+    };
+    if record.instance != *instance {
+        return Err("the record is another kneard's: nothing to release");
+    }
+    let record = record.after_crash("kneard died, neard was killed");
+    Ok(Write::Release { index, session: session.clone(), record })
 }
 
 /// What Consul's answer to a transaction says of the write.
@@ -100,4 +128,22 @@ pub fn longest_lease(entries: &[KvEntry]) -> Option<Duration> {
         .filter_map(|entry| serde_json::from_slice::<crate::control::NodeReport>(&entry.value).ok())
         .map(|report| Duration::from_millis(report.lease_ms))
         .max()
+}
+
+/// The transaction of a write whose translation is wrong on purpose, if the settings say so.
+#[cfg(feature = "mutants")]
+pub fn broken_operations(key: &str, write: Write, settings: &Settings) -> Vec<TxnOp> {
+    use crate::election::Mutant;
+    let unchecked = settings.has(match write {
+        Write::Acquire { .. } => Mutant::AcquireUnchecked,
+        Write::Steal { .. } => Mutant::StealUnchecked,
+        Write::Beat { .. } => Mutant::BeatUnchecked,
+        Write::Release { .. } => return operations(key, write),
+    });
+    let mut operations = operations(key, write);
+    operations.retain(|op| {
+        let checks = matches!(op, TxnOp::CheckIndex { .. } | TxnOp::CheckNotExists { .. });
+        !(unchecked && checks)
+    });
+    operations
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Keys;
-use super::election_key::{operations, outcome};
+use super::election_key::{operations, outcome, release_after_crash, seen};
 use super::runtime_file::{NeardProcess, RuntimeFile};
 use crate::consul::{Client, Consistency};
-use crate::election::{Content, Outcome, Write};
+use crate::election::Outcome;
 use crate::neard::guard;
 
 /// A kneard that is started anew waits for this process, which holds the home. Past the lease's end
@@ -71,22 +71,14 @@ pub async fn release(runtime_dir: &Path, kneard: Kneard) -> Result<String, Relea
     loop {
         let why = match client.read(&key, Consistency::Consistent, LIMIT).await {
             Ok(read) => {
-                let Some(entry) =
-                    read.entry.filter(|entry| entry.session.as_ref() == Some(&session))
-                else {
-                    return Ok("the lock was not held: nothing to release".to_owned());
-                };
-                let Content::Record(record) = Content::parse(&entry.value) else {
-                    return Ok("the record is unreadable: left to its lease".to_owned());
-                };
-                if record.instance != file.instance {
-                    return Ok("the record is another kneard's: nothing to release".to_owned());
-                }
-                let mut record = record.after_crash("kneard died, neard was killed");
+                let mut write =
+                    match release_after_crash(seen(read.entry), &session, &file.instance) {
+                        Ok(write) => write,
+                        Err(nothing) => return Ok(nothing.to_owned()),
+                    };
+                let record = write.record_mut();
                 record.since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
                 let state = record.state;
-                let write =
-                    Write::Release { index: entry.modify_index, session: session.clone(), record };
                 let answer = client.txn(&operations(&key, write), LIMIT).await;
                 match outcome(&key, answer) {
                     Outcome::Committed(_) => {

@@ -18,6 +18,8 @@ use super::{
 };
 
 const RUNNING: usize = 3;
+/// Homes beside those of the validators: their node keys become those of voters.
+const SPARE: usize = 3;
 
 pub struct Chain {
     directory: PathBuf,
@@ -42,8 +44,8 @@ impl Chain {
     /// A chain whose nodes listen on `address`; it makes blocks when this returns.
     pub fn start_on(address: IpAddr, directory: &Path) -> Self {
         let directory = directory.join("chain");
-        // Two more homes than validators: their node keys become those of voters.
-        let arguments = ["localnet", "--shards", "1", "--v", "4", "--n", "2"];
+        let [validators, others] = [RUNNING + 1, SPARE].map(|count| count.to_string());
+        let arguments = ["localnet", "--shards", "1", "--v", &validators, "--n", &others];
         let output = binaries::clean(binaries::neard())
             .arg("--home")
             .arg(&directory)
@@ -151,7 +153,7 @@ impl Chain {
     }
 
     /// A home as the operator prepares it: configuration, genesis and the voter's node key.
-    /// `index` 0 or 1 chooses the node key. Says where neard will answer, too.
+    /// `index` 0 to 2 chooses the node key. Says where neard will answer, too.
     pub fn kneard_home(&self, name: &str, index: usize) -> (PathBuf, SocketAddr) {
         let home = self.directory.join(name);
         fs::create_dir(&home).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! Each server has a loopback address of its own (so that a packet filter can tell them apart),
 //! ports that the kernel gave, and its data in a temporary directory that goes with the cluster.
+//! With [`Consul::cluster_in`] each is on a host of its own, in a directory that stays.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,6 +18,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::netns::NetNs;
+
 /// A cold start takes about 3 s on an idle machine; tests share theirs with compilers.
 const READY_BOUND: Duration = Duration::from_secs(60);
 
@@ -24,12 +27,14 @@ const READY_BOUND: Duration = Duration::from_secs(60);
 pub struct Consul {
     servers: Vec<Server>,
     // Last: removed after the servers are dead.
-    _data: TempDir,
+    _data: Option<TempDir>,
 }
 
 /// One server of a cluster.
 pub struct Server {
     name: String,
+    /// Where it runs, when that is not here.
+    namespace: Option<NetNs>,
     ip: Ipv4Addr,
     http_port: u16,
     config: PathBuf,
@@ -53,22 +58,50 @@ impl Consul {
         Self::build(count, json!({}), None)
     }
 
+    /// As [`Consul::cluster`], with `settings` merged into the configuration of each server.
+    pub fn cluster_with(count: usize, settings: Value) -> Self {
+        Self::build(count, settings, None)
+    }
+
     /// As [`Consul::start_with`], with the ACL token that the test's own questions carry.
     pub fn start_with_token(settings: Value, token: &str) -> Self {
         Self::build(1, settings, Some(token))
     }
 
+    /// A server on each of these hosts, at its address there. Their data and logs stay in
+    /// `directory`.
+    pub fn cluster_in(directory: &Path, hosts: Vec<(NetNs, Ipv4Addr)>) -> Self {
+        let places = hosts.into_iter().map(|(host, ip)| (Some(host), ip)).collect();
+        Self::build_in(directory, places, json!({}), None)
+    }
+
     fn build(count: usize, settings: Value, token: Option<&str>) -> Self {
-        let binary = binary();
         let data = tempfile::Builder::new().prefix("kneard-consul-").tempdir().expect("tempdir");
         let net = own_network();
-        let ips: Vec<Ipv4Addr> = (0..count)
+        let places = (0..count)
             .map(|i| Ipv4Addr::new(127, net[0], net[1], u8::try_from(i + 1).expect("few servers")))
+            .map(|ip| (None, ip))
             .collect();
+        let mut cluster = Self::build_in(data.path(), places, settings, token);
+        cluster._data = Some(data);
+        cluster
+    }
+
+    fn build_in(
+        data: &Path,
+        places: Vec<(Option<NetNs>, Ipv4Addr)>,
+        settings: Value,
+        token: Option<&str>,
+    ) -> Self {
+        let binary = binary();
+        let count = places.len();
         // serf, server RPC and HTTP for each. Held open until all are chosen, so that they differ.
-        let held: Vec<[TcpListener; 3]> = ips
+        let held: Vec<[TcpListener; 3]> = places
             .iter()
-            .map(|ip| [0; 3].map(|port| TcpListener::bind((*ip, port)).expect("bind loopback")))
+            .map(|(host, ip)| {
+                let bind = || [0; 3].map(|port| TcpListener::bind((*ip, port)).expect("bind"));
+                inside(host.as_ref(), bind)
+            })
             .collect();
         let ports: Vec<[u16; 3]> = held
             .iter()
@@ -76,12 +109,15 @@ impl Consul {
             .collect();
         drop(held);
 
-        let join: Vec<String> =
-            ips.iter().zip(&ports).map(|(ip, ports)| format!("{ip}:{}", ports[0])).collect();
+        let join: Vec<String> = places
+            .iter()
+            .zip(&ports)
+            .map(|((_, ip), ports)| format!("{ip}:{}", ports[0]))
+            .collect();
         let mut servers = Vec::new();
-        for (i, (ip, ports)) in ips.iter().zip(&ports).enumerate() {
+        for (i, ((namespace, ip), ports)) in places.into_iter().zip(&ports).enumerate() {
             let name = format!("consul{i}");
-            let dir = data.path().join(&name);
+            let dir = data.join(&name);
             fs::create_dir(&dir).expect("create the server's directory");
             let mut config = json!({
                 "server": true,
@@ -106,14 +142,15 @@ impl Consul {
             fs::write(&config_path, config.to_string()).expect("write the configuration");
             servers.push(Server {
                 name,
-                ip: *ip,
+                namespace,
+                ip,
                 http_port: ports[2],
                 config: config_path,
                 log: dir.join("log"),
                 child: None,
             });
         }
-        let mut cluster = Self { servers, _data: data };
+        let mut cluster = Self { servers, _data: None };
         for server in &mut cluster.servers {
             server.spawn(&binary);
         }
@@ -236,12 +273,23 @@ impl Server {
     /// A bare GET, for checks that must not go through the client under test: status and body, or
     /// none when it does not answer within 2 s.
     pub fn get(&self, path: &str, token: Option<&str>) -> Option<(u16, String)> {
-        http(self.http_addr(), "GET", path, token, "")
+        self.ask("GET", path, token, "")
     }
 
     /// A bare PUT with a body.
     pub fn put(&self, path: &str, token: Option<&str>, body: &str) -> Option<(u16, String)> {
-        http(self.http_addr(), "PUT", path, token, body)
+        self.ask("PUT", path, token, body)
+    }
+
+    /// A bare request of any method.
+    pub fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> Option<(u16, String)> {
+        inside(self.namespace.as_ref(), || http(self.http_addr(), method, path, token, body))
     }
 
     /// The last lines of its log.
@@ -258,13 +306,14 @@ impl Server {
 
     fn spawn(&mut self, binary: &Path) {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("log");
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(["agent", "-config-file"])
             .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
-            .stderr(log)
-            .spawn()
+            .stderr(log);
+        let child = inside(self.namespace.as_ref(), || command.spawn())
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()));
         self.child = Some(child);
     }
@@ -313,6 +362,13 @@ fn merge(base: &mut Value, over: &Value) {
             }
         }
         (base, over) => *base = over.clone(),
+    }
+}
+
+fn inside<T: Send>(namespace: Option<&NetNs>, f: impl FnOnce() -> T + Send) -> T {
+    match namespace {
+        Some(namespace) => namespace.run(f),
+        None => f(),
     }
 }
 

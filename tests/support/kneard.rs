@@ -204,6 +204,14 @@ impl Kneard {
         status
     }
 
+    /// How it ended, if it has.
+    pub fn exit(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().unwrap();
+        }
+        self.status
+    }
+
     /// Reaps a kneard that was killed; how it can be started again.
     pub fn buried(mut self, bound: Duration) -> Setup {
         let status = self.wait_exit(bound);

@@ -3,11 +3,13 @@
 //! A namespace lives as long as its file is open or a process runs in it; nothing is named, so
 //! nothing is left behind when a test is killed. Needs root.
 
-use std::{fs::File, net::Ipv4Addr, os::fd::AsRawFd, process::Command, thread};
+use std::{fs::File, net::Ipv4Addr, os::fd::AsRawFd, process::Command, sync::Arc, thread};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-pub struct NetNs(File);
+/// Copies stand for the same namespace.
+#[derive(Clone)]
+pub struct NetNs(Arc<File>);
 
 impl NetNs {
     /// A namespace with nothing but loopback.
@@ -17,7 +19,7 @@ impl NetNs {
                 .unwrap_or_else(|e| panic!("no network namespace: {e}; run the tests as root"));
             File::open("/proc/thread-self/ns/net").unwrap()
         });
-        let namespace = Self(made.join().expect("a new network namespace"));
+        let namespace = Self(Arc::new(made.join().expect("a new network namespace")));
         namespace.ip("link set lo up");
         namespace
     }
@@ -26,11 +28,16 @@ impl NetNs {
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                setns(&self.0, CloneFlags::CLONE_NEWNET).expect("enter a network namespace");
+                self.enter();
                 f()
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// Moves this thread inside, for good. What must stay outside stays on other threads.
+    pub fn enter(&self) {
+        setns(&*self.0, CloneFlags::CLONE_NEWNET).expect("enter a network namespace");
     }
 
     fn ip(&self, arguments: &str) {
@@ -59,7 +66,8 @@ pub enum Wire {
 impl Wire {
     const ALL: [Self; 2] = [Self::Chain, Self::Consul];
 
-    fn name(self) -> &'static str {
+    /// Of the bridge, and of the device on each host.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Chain => "chain",
             Self::Consul => "consul",

@@ -34,9 +34,14 @@ impl Pair {
 
     /// On so many Consul servers, with each kneard's set-up changed before its start.
     pub fn start_with(consul_servers: usize, adjust: impl Fn(&mut Setup)) -> Self {
+        Self::start_on(|| Consul::cluster(consul_servers), adjust)
+    }
+
+    /// On this Consul.
+    pub fn start_on(consul: impl FnOnce() -> Consul, adjust: impl Fn(&mut Setup)) -> Self {
         let turn = turn();
         let directory = tempfile::tempdir().unwrap();
-        let consul = Consul::cluster(consul_servers);
+        let consul = consul();
         let chain = Chain::start(directory.path());
         let [holder, standby] = [0, 1].map(|index| {
             let mut setup = setup(&chain, &format!("kneard{index}"), index);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{binaries, wait::wait_until};
 
 /// The events of a signature log that stand for a signature.
-const SIGNATURES: [&str; 4] = ["block", "chunk", "endorsement", "approval"];
+pub const SIGNATURES: [&str; 4] = ["block", "chunk", "endorsement", "approval"];
 
 #[derive(Debug)]
 pub struct Verdict {

@@ -45,11 +45,11 @@ pub fn boot_time() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has a boot clock").into()
 }
 
-pub fn secs(n: u64) -> Duration {
+pub const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub fn millis(n: u64) -> Duration {
+pub const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 

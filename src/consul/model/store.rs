@@ -140,6 +140,32 @@ impl Store {
         bare(&entry)
     }
 
+    /// A store that answers these operations as this one does; `None` if only a copy of all would.
+    pub(super) fn excerpt(&self, ops: &[TxnOp]) -> Option<Self> {
+        let mut part = Store { changed: self.changed, ..Store::default() };
+        for op in ops {
+            let key = op.key()?;
+            if let Some(entry) = self.entries.get(key)
+                && !part.entries.contains_key(key)
+            {
+                part.entries.insert(key.to_owned(), entry.clone());
+            }
+        }
+        Some(part)
+    }
+
+    /// Takes over what these operations made of an excerpt.
+    pub(super) fn merge(&mut self, mut part: Self, ops: &[TxnOp]) {
+        for key in ops.iter().filter_map(TxnOp::key) {
+            if let Some(deleted) = part.tombstones.remove(key) {
+                self.tombstones.insert(key.to_owned(), deleted);
+                self.entries.remove(key);
+            }
+        }
+        self.entries.extend(part.entries);
+        self.changed = part.changed;
+    }
+
     pub(super) fn release(&mut self, index: u64, key: &str) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.session = None;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Claim, Finding, Machine, RETRY, SLOW_RETRY};
+use super::{Claim, Complaint, Finding, Machine, RETRY, SLOW_RETRY};
 use crate::election::lease::{done_at, millis};
+use crate::election::mutant::{self, Mutant};
 use crate::election::settings::MAX_LOCK_DELAY;
 use crate::election::tenure::{HeadRule, Signed, Tenure};
 use crate::election::view::View;
@@ -29,7 +30,9 @@ impl Machine {
 
     /// When every earlier holder is certainly done. `None`: not known yet.
     fn safe_at(&self, view: &View) -> Option<Time> {
-        let safe_at = view.safe_at(self.past.longest_lease())?;
+        let known = self.past.longest_lease();
+        let broken = mutant::safe_at(&self.settings, view, known);
+        let safe_at = broken.or_else(|| view.safe_at(known))?;
         Some(safe_at.max(self.past.forgotten_until()))
     }
 
@@ -38,7 +41,7 @@ impl Machine {
             return;
         }
         match &mut self.view {
-            Some(view) => view.observe(self.now, seen),
+            Some(view) => view.observe(self.now, seen, &self.settings),
             None => self.view = Some(View::new(self.now, seen)),
         }
         if let Some(record) = self.view.as_ref().and_then(View::record) {
@@ -91,7 +94,7 @@ impl Machine {
             }
             Err(why) => {
                 self.retry_at = self.now + SLOW_RETRY;
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
             }
         }
     }
@@ -158,12 +161,14 @@ impl Machine {
         let safe_at = self.safe_at(view)?;
         let is_safe = self.now >= safe_at;
         let (record, head) = self.claim_record(view, safe_at)?;
+        let forgets = self.settings.has(Mutant::UnseenHolderForgotten)
+            || self.settings.has(Mutant::MissingIsFree);
         let claim = Claim {
             sent: self.now,
             session: session.clone(),
             record: record.clone(),
             safe_at,
-            unseen: view.index().is_none().then(|| record.lease()),
+            unseen: (view.index().is_none() && !forgets).then(|| record.lease()),
             head,
         };
         let write = match (view.session(), view.index()) {
@@ -190,7 +195,9 @@ impl Machine {
         let previous = view.record();
         let released = previous.is_some_and(|record| record.state == RecordState::Released);
         // Until all are done others have to wait as long as this node.
-        record.lease_ms = if self.now < self.past.forgotten_until() {
+        record.lease_ms = if settings.has(Mutant::PendingGrantsOwnLease) {
+            settings.lease_ms()
+        } else if self.now < self.past.forgotten_until() {
             millis(granted.max(self.past.longest_lease()))
         } else if released {
             settings.lease_ms()
@@ -216,8 +223,8 @@ impl Machine {
             Some(previous) if previous.head_is_bound => settings.propagation_delay,
             _ => settings.head_wait,
         };
-        let head =
-            HeadRule { height: record.head, until: safe_at.max(view.first_seen()) + patience };
+        let height = if settings.has(Mutant::HeadNotWaitedFor) { 0 } else { record.head };
+        let head = HeadRule { height, until: safe_at.max(view.first_seen()) + patience };
         Some((record, head))
     }
 
@@ -278,11 +285,12 @@ impl Machine {
         let safe_at = unseen.map_or(claim.safe_at, |at| at.max(claim.safe_at));
         self.highest_term = self.highest_term.max(claim.record.term);
         self.past.observe(self.now, &claim.record);
+        let sent = if self.settings.has(Mutant::LeaseFromAnswer) { self.now } else { claim.sent };
         self.tenure = Some(Tenure {
             session: claim.session,
             index,
             record: claim.record,
-            lease: Lease::from_send(claim.sent, self.settings.lease),
+            lease: Lease::from_send(sent, self.settings.lease),
             safe_at,
             head: claim.head,
             next_write: claim.sent + self.settings.beat_interval(),

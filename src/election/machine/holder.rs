@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Machine, RETRY};
+use crate::election::mutant::{self, Mutant};
 use crate::election::neard::{Key, Process};
 use crate::election::record::bound_on_head;
 use crate::election::tenure::Signed;
@@ -39,9 +40,14 @@ impl Machine {
         let write = match tenure.step {
             Step::Releasing => {
                 // A dead neard's last block is not known, only how far it can have come.
-                let head = self.neard.last_head;
-                let bound = head.map(|(asked, head)| bound_on_head(self.now.since(asked), head));
-                Write::Release { index, session, record: tenure.release_record(self.now, bound) }
+                let bound = self
+                    .neard
+                    .synced_head
+                    .map_or(u64::MAX, |(asked, head)| bound_on_head(self.now.since(asked), head));
+                let bound = (!self.settings.has(Mutant::HeadNotBounded)).then_some(bound);
+                let early = self.settings.has(Mutant::ReleasedTooEarly);
+                let now = if early { self.now.max(tenure.safe_at) } else { self.now };
+                Write::Release { index, session, record: tenure.release_record(now, bound) }
             }
             // It is dead or dying and cannot sign: if its death is never reported, the lease's
             // end lets a successor in.
@@ -54,7 +60,8 @@ impl Machine {
             | Step::Suspending
             | Step::Draining => {
                 let own = self.settings.lease_ms();
-                let record = tenure.beat_record(own, self.neard.head());
+                let head = self.neard.head().filter(|_| self.neard.in_sync());
+                let record = tenure.beat_record(own, head);
                 tenure.next_write = self.now + self.settings.beat_interval();
                 Write::Beat { index, session, record }
             }
@@ -137,6 +144,9 @@ impl Machine {
         out.push(Action::Log(Notice::Info(format!("giving the validator key back: {why}"))));
         tenure.step = Step::Draining;
         why.clone_into(&mut tenure.release_reason);
+        if self.settings.has(Mutant::ReleaseBeforeReaped) {
+            tenure.release(why.to_owned(), self.now);
+        }
         match self.neard.key {
             Key::In if self.can_swap() && self.neard.is_settled(self.now) => self.unload_key(out),
             Key::Unloading { .. } => {}
@@ -189,6 +199,8 @@ impl Machine {
         out: &mut Vec<Action>,
     ) {
         let Some(tenure) = &mut self.tenure else { return };
+        let sent = if self.settings.has(Mutant::LeaseFromAnswer) { self.now } else { sent };
+        let outcome = mutant::outcome(&self.settings, outcome, tenure.index);
         if write.record().instance != tenure.record.instance || write.record().term != tenure.term()
         {
             return;
@@ -247,7 +259,7 @@ impl Machine {
 
     fn arm(&mut self, out: &mut Vec<Action>) {
         let Some(tenure) = &self.tenure else { return };
-        let kill_at = tenure.kill_at(self.settings.kill_margin);
+        let kill_at = tenure.kill_at(self.settings.guard_margin());
         if self.neard.keyed() && self.armed.is_none_or(|armed| armed < kill_at) {
             self.armed = Some(kill_at);
             out.push(Action::ArmGuard(kill_at));

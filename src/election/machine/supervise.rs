@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Machine, SLOW_RETRY};
+use super::{Complaint, Machine, SLOW_RETRY};
+use crate::election::mutant::Mutant;
 use crate::election::neard::{EAGER_STATUS_INTERVAL, Key, Process};
 use crate::election::session::Session;
 use crate::election::{
@@ -87,7 +88,6 @@ impl Machine {
     }
 
     /// Compares the key that neard says it signs with to the one that it was given.
-    /// Compares the key that neard says it signs with to the one that it was given.
     fn check_key(&mut self, status: &NeardStatus, out: &mut Vec<Action>) {
         match (self.neard.key, status.key) {
             (Key::Out, SignKey::None) => self.neard.is_sound(),
@@ -171,7 +171,9 @@ impl Machine {
                 if tenure.lease.remaining(self.now) < self.settings.lease / 2 {
                     return;
                 }
-                let kill_at = tenure.kill_at(self.settings.kill_margin);
+                let kill_at = tenure.kill_at(self.settings.guard_margin());
+                let late = self.settings.has(Mutant::GuardArmedFromStart);
+                let kill_at = if late { self.now + self.settings.lease } else { kill_at };
                 self.armed = Some(kill_at);
                 Role::Validator { kill_at }
             }
@@ -245,7 +247,7 @@ impl Machine {
                 self.session = Session::Live { id, renew_at, renewing: false };
             }
             Err(why) => {
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
                 self.session = Session::None { retry_at: self.now + SLOW_RETRY };
             }
         }
@@ -269,7 +271,7 @@ impl Machine {
             }
             Err(why) => {
                 *renew_at = self.now + SLOW_RETRY;
-                self.complain(why, out);
+                self.complain(Complaint::NoAnswer, why, out);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Machine;
+use crate::election::mutant::Mutant;
 use crate::election::neard::Key;
 use crate::election::tenure::Signed;
 use crate::election::{Action, NeardStatus, Notice, Promotion, RecordState, Step, Time};
@@ -79,7 +80,7 @@ impl Machine {
         let Some(tenure) = &self.tenure else { return };
         let text = format!("giving neard the validator key, term {}", tenure.term());
         out.push(Action::Log(Notice::Info(text)));
-        let kill_at = tenure.kill_at(self.settings.kill_margin);
+        let kill_at = tenure.kill_at(self.settings.guard_margin());
         self.armed = Some(kill_at);
         self.neard.swaps(self.now, Key::Loading { since: self.now });
         out.push(Action::LoadKey { kill_at });
@@ -88,6 +89,10 @@ impl Machine {
     pub(super) fn unload_key(&mut self, out: &mut Vec<Action>) {
         self.neard.swaps(self.now, Key::Unloading { since: self.now });
         out.push(Action::UnloadKey);
+        if self.settings.has(Mutant::DisarmBeforeGone) {
+            self.armed = None;
+            out.push(Action::DisarmGuard);
+        }
     }
 
     fn suspend(&mut self, out: &mut Vec<Action>) {

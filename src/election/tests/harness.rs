@@ -155,8 +155,12 @@ impl Node {
     }
 
     pub fn read_failed(&mut self, now: u64) -> Vec<Action> {
+        self.read_failed_with(now, "no answer")
+    }
+
+    pub fn read_failed_with(&mut self, now: u64, why: &str) -> Vec<Action> {
         let id = self.request;
-        self.on(now, Event::Read { id, result: Err("no answer".to_owned()) })
+        self.on(now, Event::Read { id, result: Err(why.to_owned()) })
     }
 
     pub fn watched(&mut self, now: u64, seen: Seen) -> Vec<Action> {

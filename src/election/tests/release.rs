@@ -2,11 +2,28 @@
 
 use super::harness::*;
 use crate::election::{
-    Action, Event, ExitReason, Outcome, RecordState, Refusal, Role, SignKey, State, Step, Write,
+    Action, Event, ExitReason, NeardStatus, Outcome, RecordState, Refusal, Role, SignKey, State,
+    Step, Write,
 };
 
 fn stop() -> Event {
     Event::Stop
+}
+
+/// neard was restarted with the key, and is far behind when it first answers.
+#[test]
+fn a_neard_that_is_catching_up_bounds_nothing_by_its_head() {
+    let mut node = Node::starting_with_key();
+    let behind =
+        NeardStatus { syncing: true, head: HEAD - 50, key: SignKey::Ours, made_up_to: None };
+    let actions = node.status(200, Ok(behind));
+    let active = Node::write_of(&actions).record();
+    assert_eq!((active.state, active.head_is_bound), (RecordState::Active, true));
+    node.written(200, Outcome::Committed(51));
+    let actions = node.exited(700);
+    let released = Node::write_of(&actions).record();
+    // By its last head that was the chain's: of the standby that it was, 0.7 s ago.
+    assert_eq!((released.head, released.head_is_bound), (HEAD + 8, true));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The Consul session: made, renewed, doubted.
 
 use super::harness::*;
-use crate::election::{Action, Event, State};
+use crate::election::{Action, Event, Notice, Outcome, State};
 
 #[test]
 fn a_session_that_cannot_be_created_is_tried_again_after_a_second() {
@@ -14,6 +14,19 @@ fn a_session_that_cannot_be_created_is_tried_again_after_a_second() {
     assert!(node.logged("no answer"));
     node.on(1_020, Event::SessionCreated(Ok(own())));
     assert!(node.logged("Consul answers again"));
+}
+
+#[test]
+fn a_consul_that_does_not_answer_is_logged_once() {
+    let mut node = Node::holder();
+    let errors = |node: &Node| node.log.iter().filter(|n| matches!(n, Notice::Error(_))).count();
+    node.tick(1_000);
+    // The texts differ: each names the addresses in another order, and other times.
+    node.written(1_500, Outcome::Unknown("a: no answer within 333 ms; b: refused".to_owned()));
+    node.read_failed_with(2_000, "b: refused; a: no answer within 332 ms");
+    node.tick(2_100);
+    node.read_failed_with(3_000, "a: no answer within 331 ms; b: refused");
+    assert_eq!(errors(&node), 1, "{:?}", node.log);
 }
 
 #[test]

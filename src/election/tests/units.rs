@@ -132,6 +132,14 @@ fn every_state_has_a_name_and_a_sentence() {
 }
 
 #[test]
+fn nothing_is_known_of_what_a_dead_holder_signed_that_was_catching_up() {
+    let mut record = record(7, 3, RecordState::Active);
+    record.head_is_bound = true;
+    let released = record.after_crash("it died");
+    assert_eq!((released.head, released.head_is_bound), (u64::MAX, true));
+}
+
+#[test]
 fn what_is_released_for_a_dead_holder_is_bounded_by_its_last_lease() {
     let released = record(7, 3, RecordState::Active).after_crash("kneard died");
     let mut expected = record(7, 4, RecordState::Released);
