@@ -1,7 +1,7 @@
 # The real neard writes no journal of its signatures, so the verdict is what the chain and the nodes say.
 
 
-def verdict() -> str:
+def verdict() -> str:  # noqa: F811
     """Fails unless at most one of the validators that run has the key."""
     with_key = [
         machine.name

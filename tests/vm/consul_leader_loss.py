@@ -6,7 +6,7 @@ validator = boot()
 def leader() -> Machine:
     address = arbiter.succeed("curl -sf http://127.0.0.1:8500/v1/status/leader").strip().strip('"')
     host = address.rsplit(":", 1)[0]
-    for machine in machines:
+    for machine in hosts:
         if machine.execute(f"ip -o address | grep -qF ' {host}/'")[0] == 0:
             return machine
     raise Exception(f"no machine has {host}")

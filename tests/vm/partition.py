@@ -43,12 +43,12 @@ for number in range(max(ROUNDS, 2)):
 
 wait_for_consul()
 with subtest("everybody is cut off: nobody signs, and one does afterwards"):
-    for machine in machines:
+    for machine in hosts:
         machine.block()
     time.sleep(LEASE + 1)
     for machine in validators:
         machine.fail(neard_has_key())
-    for machine in machines:
+    for machine in hosts:
         machine.unblock()
     validator = wait_for_validator(90)
     wait_standby(other(validator))
