@@ -366,4 +366,29 @@ in
       imports = [ testnet ];
       kuutamo.neard.enable = true;
     } [ "neard.service" ];
+
+  # The same for the test machines of tests/vm, which have their home, their key and no Nix store.
+  machines =
+    let
+      inherit
+        (evaluate [
+          consul
+          {
+            kuutamo.kneard = {
+              enable = true;
+              accountId = "node3";
+              validatorKeyFile = null;
+            };
+          }
+        ])
+        systemd
+        ;
+    in
+    lib.genAttrs [
+      "kneard.service"
+      "kneard-manual.service"
+      "kneard.socket"
+      "kneard-exporter.socket"
+      "neard-setup.service"
+    ] (name: systemd.units.${name}.text);
 }
