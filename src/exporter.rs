@@ -8,20 +8,23 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::Listener;
-use prometheus::{Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use tokio::sync::watch;
 
 use crate::election::State;
 use crate::http_server;
-use crate::supervisor::Snapshot;
+use crate::supervisor::{Snapshot, Takeovers};
 
 /// Answers scrapes until `end` comes true.
 pub async fn serve(
     listener: impl Listener,
     snapshot: watch::Receiver<Snapshot>,
+    takeovers: Takeovers,
     end: watch::Receiver<bool>,
 ) {
-    let exporter = Exporter { snapshot, started: Instant::now() };
+    let exporter = Exporter { snapshot, takeovers, started: Instant::now() };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(async || "ok\n"))
@@ -33,6 +36,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Exporter {
     snapshot: watch::Receiver<Snapshot>,
+    takeovers: Takeovers,
     started: Instant,
 }
 
@@ -82,6 +86,21 @@ impl Exporter {
             IntGauge::new("kuutamod_uptime", "Time in milliseconds how long daemon is running")?;
         uptime.set(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX));
         registry.register(Box::new(uptime))?;
+
+        let paused = IntGauge::new("kuutamod_paused", "Takeovers are paused by an operator")?;
+        paused.set(i64::from(snapshot.pause.is_some()));
+        registry.register(Box::new(paused))?;
+
+        registry.register(Box::new(self.takeovers.total.clone()))?;
+        registry.register(Box::new(self.takeovers.duration.clone()))?;
+        if let Some(age) = self.takeovers.age() {
+            let last = Gauge::new(
+                "kuutamod_last_takeover_seconds",
+                "How long ago this node took the validator key; absent before it has",
+            )?;
+            last.set(age.as_secs_f64());
+            registry.register(Box::new(last))?;
+        }
 
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text)?;

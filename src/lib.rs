@@ -12,6 +12,7 @@ extern crate self as kneard;
 mod atomic_file;
 pub mod consul;
 pub mod control;
+pub mod ctl;
 pub mod election;
 pub mod exporter;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -18,7 +18,7 @@ pub enum PromotionArg {
 
 /// High availability for NEAR validators: runs neard, elects one holder of the validator key
 /// through Consul and never lets two nodes sign.
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "kneard", version)]
 pub struct Args {
     /// Name of this node in the log and for other nodes; give each node its own
@@ -146,6 +146,39 @@ pub struct Args {
     /// How long neard may take to stop before it is killed
     #[arg(long, env = "KUUTAMO_STOP_TIMEOUT", default_value = "10s", value_name = "DURATION")]
     pub stop_timeout: String,
+}
+
+/// Give the lock back that a dead kneard held, once its neard is proven dead
+///
+/// The guard runs it by itself. It refuses while that neard lives.
+#[derive(Debug, Parser)]
+#[command(name = "kneard release", version)]
+pub struct ReleaseArgs {
+    /// The directory that kneard ran with: its --runtime-dir
+    #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
+    pub runtime_dir: Option<PathBuf>,
+
+    /// kneard has certainly ended, as a service manager knows: kill a neard that it left behind, and
+    /// take a missing file for its end in good order
+    #[arg(long)]
+    pub kneard_ended: bool,
+}
+
+/// Runs neard with the validator key and without failover: for the day on which failover itself is
+/// broken. Takes kneard's own flags and environment
+#[derive(Debug, Parser)]
+#[command(name = "kneard manual", version)]
+pub struct ManualArgs {
+    #[command(flatten)]
+    pub args: Args,
+
+    /// Start although another node may validate: true is your word that none does
+    #[arg(long, env = "KNEARD_MANUAL_FORCE", default_value = "false", action = clap::ArgAction::Set)]
+    pub force: bool,
+
+    /// Only take the validator key out of neard's home again
+    #[arg(long)]
+    pub clean_up: bool,
 }
 
 /// What is wrong with the flags, in one line with the remedy.

@@ -8,7 +8,17 @@ use std::time::Duration;
 
 use kneard::consul::{Client, ClientConfig, Consistency, Kind, Tls};
 use serde_json::json;
-use support::consul::{Consul, binary};
+use support::{
+    binaries::{self, run_to_end},
+    chain::{ACCOUNT, Chain},
+    consul::{Consul, binary},
+    election,
+    kneard::Setup,
+    pair::setup,
+    ports::free_port,
+    turn::turn,
+    wait::{secs, wait_until},
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -49,13 +59,11 @@ fn client(url: &str, ca: &Path, own: Option<(PathBuf, PathBuf)>) -> Client {
         .expect("a client")
 }
 
-#[tokio::test]
-async fn https_is_checked_both_ways() {
-    let certificates = Certificates::make();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let port = free.local_addr().expect("bound").port();
-    drop(free);
-    let _consul = Consul::start_with(json!({
+/// A Consul that speaks HTTPS to those who have a certificate of its CA, and plain HTTP to the
+/// test; its URL.
+fn consul(certificates: &Certificates) -> (Consul, String) {
+    let port = free_port();
+    let consul = Consul::start_with(json!({
         "addresses": {"https": "127.0.0.1"},
         "ports": {"https": port},
         "ca_file": certificates.ca(),
@@ -63,7 +71,13 @@ async fn https_is_checked_both_ways() {
         "key_file": certificates.file("dc1-server-consul-0-key.pem"),
         "verify_incoming": true,
     }));
-    let url = format!("https://localhost:{port}");
+    (consul, format!("https://localhost:{port}"))
+}
+
+#[tokio::test]
+async fn https_is_checked_both_ways() {
+    let certificates = Certificates::make();
+    let (_consul, url) = consul(&certificates);
     let pair = (
         certificates.file("dc1-client-consul-0.pem"),
         certificates.file("dc1-client-consul-0-key.pem"),
@@ -79,11 +93,12 @@ async fn https_is_checked_both_ways() {
     let stranger = client(&url, &other.ca(), Some(pair));
     let error = stranger.put("t/a", b"2", None, LIMIT).await.expect_err("another CA");
     assert_eq!(error.kind, Kind::NotSent, "{error}");
-    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.to_string().contains("--consul-ca-file"), "{error}");
 
     let anonymous = client(&url, &certificates.ca(), None);
     let error = anonymous.put("t/a", b"3", None, LIMIT).await.expect_err("no certificate");
     assert!(matches!(error.kind, Kind::Unknown | Kind::NotSent), "{error:?}");
+    assert!(error.to_string().contains("--consul-cert-file"), "{error}");
     let read = trusted.read("t/a", Consistency::Consistent, LIMIT).await.expect("read");
     assert_eq!(read.entry.expect("an entry").value, b"1");
 }
@@ -106,4 +121,86 @@ fn wrong_tls_files_are_named() {
         assert!(error.to_string().contains(&file.display().to_string()), "{error}");
         assert_eq!(error.to_string().lines().count(), 1, "{error}");
     }
+}
+
+/// kneard, the release after its death and doctor all speak to Consul with the same settings.
+#[test]
+fn every_program_uses_the_certificates() {
+    let _turn = turn();
+    let certificates = Certificates::make();
+    let (consul, url) = consul(&certificates);
+    let directory = tempfile::tempdir().expect("tempdir");
+    let chain = Chain::start(directory.path());
+    let mut good = setup(&chain, "kneard0", 0);
+    good.consul_urls = vec![url];
+    let flags = |ca: PathBuf, own: bool| {
+        let mut flags = vec!["--consul-ca-file".into(), ca.into()];
+        if own {
+            for (flag, file) in [
+                ("--consul-cert-file", "dc1-client-consul-0.pem"),
+                ("--consul-key-file", "dc1-client-consul-0-key.pem"),
+            ] {
+                let file = certificates.file(file);
+                flags.extend([flag.into(), file.into()]);
+            }
+        }
+        flags
+    };
+    let key = certificates.file("dc1-client-consul-0-key.pem");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    good.more = flags(certificates.ca(), true);
+
+    let strangers = Certificates::make();
+    for (setup, expected) in [
+        (good.clone(), None),
+        (with(&good, flags(strangers.ca(), true)), Some("--consul-ca-file")),
+        (with(&good, flags(certificates.ca(), false)), Some("--consul-cert-file")),
+    ] {
+        let found = doctor(&setup);
+        match expected {
+            None => assert_eq!(found, Vec::<String>::new()),
+            Some(remedy) => {
+                assert_eq!(found.len(), 1, "{found:?}");
+                assert!(found[0].contains(remedy) && found[0].contains("https://"), "{found:?}");
+            }
+        }
+        if let Some(remedy) = expected {
+            // kneard itself goes on trying, and says once what is wrong.
+            let kneard = setup.start();
+            wait_until(secs(40), &format!("the log names {remedy}"), || {
+                kneard.errors().iter().any(|line| line.contains(remedy)).then_some(())
+            });
+        }
+    }
+
+    let mut kneard = good.start();
+    kneard.wait_for("Validating", secs(40));
+    let server = consul.servers()[0].http_addr();
+    wait_until(secs(10), "it holds the lock", || {
+        election::entry(server, ACCOUNT).filter(|entry| entry.session.is_some())
+    });
+    kneard.signal(nix::sys::signal::Signal::SIGKILL);
+    kneard.wait_exit(secs(5));
+    // Far sooner than the session would end: only the release can have done it.
+    let entry = wait_until(secs(5), "the lock is given back", || {
+        election::entry(server, ACCOUNT).filter(|entry| entry.session.is_none())
+    });
+    assert_eq!(entry.record().expect("a record")["reason"], "kneard died, neard was killed");
+}
+
+fn with(setup: &Setup, more: Vec<std::ffi::OsString>) -> Setup {
+    Setup { more, ..setup.clone() }
+}
+
+/// What doctor finds wrong with Consul and the files for it.
+fn doctor(setup: &Setup) -> Vec<String> {
+    std::fs::create_dir_all(setup.runtime_directory()).expect("a directory");
+    let mut command = binaries::clean(binaries::kneard_ctl());
+    command.args(["--json", "doctor"]).args(setup.command().get_args());
+    let ended = run_to_end(command, secs(60));
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", ended.stdout, ended.stderr));
+    let checks = report["checks"].as_array().expect("a list");
+    let problems = checks.iter().filter(|check| check["level"] == "problem");
+    problems.map(|check| format!("{}: {}", check["check"], check["message"])).collect()
 }

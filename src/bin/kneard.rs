@@ -3,43 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser as _};
+use clap::Parser as _;
 use kneard::election::InstanceId;
 use kneard::neard::guard;
-use kneard::settings::{Args, Settings};
+use kneard::settings::{Args, ManualArgs, ReleaseArgs, Settings};
 use kneard::supervisor::Kneard;
 use kneard::{logging, supervisor};
-
-/// Gives the lock back that a dead kneard held, once its neard is proven dead
-#[derive(Debug, clap::Parser)]
-#[command(name = "kneard release", version)]
-struct ReleaseArgs {
-    /// The directory that kneard ran with: its --runtime-dir
-    #[arg(long, env = "KUUTAMO_RUNTIME_DIR")]
-    runtime_dir: Option<PathBuf>,
-
-    /// kneard has certainly ended, as a service manager knows: kill a neard that it left behind, and
-    /// take a missing file for its end in good order
-    #[arg(long)]
-    kneard_ended: bool,
-}
-
-/// Runs neard with the validator key and without failover: for the day on which failover itself is
-/// broken. Takes kneard's own flags and environment
-#[derive(Debug, clap::Parser)]
-#[command(name = "kneard manual", version)]
-struct ManualArgs {
-    #[command(flatten)]
-    args: Args,
-
-    /// Start although another node may validate: true is your word that none does
-    #[arg(long, env = "KNEARD_MANUAL_FORCE", default_value = "false", action = ArgAction::Set)]
-    force: bool,
-
-    /// Only take the validator key out of neard's home again
-    #[arg(long)]
-    clean_up: bool,
-}
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();

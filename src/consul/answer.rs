@@ -15,8 +15,10 @@ use super::error::{Failure, Kind, Refusal, TxnError};
 use super::transport::Answer;
 use super::types::{KvEntry, SessionId, SessionInfo, TxnOp};
 
-/// The remedy for a denied request.
-const CHECK_TOKEN: &str = "check the token of --consul-token-file and its policy";
+/// Whether the token is known and lacks a right (as opposed to being unknown).
+pub(super) fn lacks_right(what: &str) -> bool {
+    what.contains("Permission denied")
+}
 
 /// Refusals that every request can meet: tokens, overload, trouble between servers.
 pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
@@ -27,13 +29,13 @@ pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
         format!("answered {}: {text}", answer.status)
     };
     let failure = match answer.status {
-        401 | 403 => Failure::new(Kind::Denied, format!("{said}; {CHECK_TOKEN}")),
+        401 | 403 => Failure::new(Kind::Denied, said),
         429 => Failure::new(Kind::NotSent, said),
         // The "no" of its own kind to a session or lock; 404 and 409 are the callers' to read.
         400 | 405 | 413 => Failure::new(Kind::Invalid, said),
         500.. if is_invalid_session(&text) => Failure::new(Kind::InvalidSession, said),
-        500.. if text.contains("Permission denied") || text.contains("ACL not found") => {
-            Failure::new(Kind::Denied, format!("{said}; {CHECK_TOKEN}"))
+        500.. if lacks_right(&text) || text.contains("ACL not found") => {
+            Failure::new(Kind::Denied, said)
         }
         500.. if is_wrong_request(&text) => Failure::new(Kind::Invalid, said),
         500.. if text.contains("No cluster leader") => {
@@ -200,7 +202,10 @@ pub(super) fn txn(answer: &Answer, ops: &[TxnOp]) -> Result<Vec<KvEntry>, Failur
         if errors.is_empty() || errors.iter().any(|error| error.op_index >= ops.len()) {
             return Err(garbage(answer, "a refusal without its reason"));
         }
-        return Err(refused(errors.into_iter().map(|error| (error.op_index, error.what))));
+        let denied = errors.iter().filter(|error| refusal(&error.what) == Refusal::Denied);
+        let lacking = denied.map(|error| ops[error.op_index].right()).collect();
+        let failure = refused(errors.into_iter().map(|error| (error.op_index, error.what)));
+        return Err(Failure { lacking, ..failure });
     }
     let results: Vec<KvEntry> =
         answered.results.unwrap_or_default().into_iter().map(|outcome| outcome.kv).collect();
@@ -224,7 +229,7 @@ pub(super) fn refused(errors: impl IntoIterator<Item = (usize, String)>) -> Fail
     let reasons: Vec<&str> = errors.iter().map(|error| error.what.as_str()).collect();
     let what = format!("refused the transaction: {}", reasons.join("; "));
     if errors.iter().any(|error| error.refusal == Refusal::Denied) {
-        Failure::new(Kind::Denied, format!("{what}; {CHECK_TOKEN}"))
+        Failure::new(Kind::Denied, what)
     } else {
         Failure::new(Kind::Refused(errors), what)
     }
@@ -247,7 +252,7 @@ pub(super) fn refusal(what: &str) -> Refusal {
         Refusal::Missing
     } else if what.starts_with("key ") && what.ends_with(" exists") {
         Refusal::Exists
-    } else if has("Permission denied") {
+    } else if lacks_right(what) {
         Refusal::Denied
     } else {
         Refusal::Other(one_line(what))
@@ -266,11 +271,18 @@ fn fits(results: &[KvEntry], ops: &[TxnOp]) -> bool {
 /// Of the agent's long self-description, the few fields that are needed.
 pub(super) fn agent_self(answer: &Answer) -> Result<super::AgentSelf, Failure> {
     let value: Value = json(answer)?;
+    // Named for debugging, but nowhere else does an agent tell of its settings.
+    let debug = &value["DebugConfig"];
     let text = |field: &str| value["Config"][field].as_str().map(str::to_owned);
     Ok(super::AgentSelf {
         node_name: text("NodeName").ok_or_else(|| garbage(answer, "no Config.NodeName"))?,
         version: text("Version").unwrap_or_default(),
         datacenter: text("Datacenter").unwrap_or_default(),
+        leaves_on_terminate: debug["LeaveOnTerm"] == true,
+        election_timeout: debug["ConsulRaftElectionTimeout"]
+            .as_str()
+            .filter(|_| debug["ServerMode"] == true)
+            .map(str::to_owned),
     })
 }
 

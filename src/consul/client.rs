@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::answer;
 use super::error::{Error, Kind};
+use super::right::Right;
 use super::transport::{Call, Effect, Transport};
 use super::types::{KvEntry, SessionId, SessionInfo, SessionRequest, TxnOp};
 
@@ -70,6 +71,11 @@ pub struct AgentSelf {
     pub version: String,
     /// Its datacenter.
     pub datacenter: String,
+    /// SIGTERM makes it leave the cluster, which ends the sessions of its node.
+    pub leaves_on_terminate: bool,
+    /// For a server: how long it does without a leader before it calls an election, as Consul
+    /// prints it. Consul's shortest is `1s`.
+    pub election_timeout: Option<String>,
 }
 
 /// A client of Consul. Cheap to clone; clones share token, connections and the last good address.
@@ -114,7 +120,8 @@ impl Client {
         limit: Duration,
     ) -> Result<SessionId, Error> {
         let body = request.to_json().to_string().into_bytes();
-        let call = put("/v1/session/create".to_owned(), body, Effect::Write);
+        let path = "/v1/session/create".to_owned();
+        let call = put(path, body, Effect::Write, Right::SessionWrite);
         self.transport.send(&call, limit, answer::new_session).await
     }
 
@@ -128,7 +135,7 @@ impl Client {
         limit: Duration,
     ) -> Result<SessionInfo, Error> {
         let path = format!("/v1/session/renew/{}", segment(id.as_str())?);
-        let call = put(path, Vec::new(), Effect::Repeatable);
+        let call = put(path, Vec::new(), Effect::Repeatable, Right::SessionWrite);
         self.transport.send(&call, limit, |answer| answer::renewed(answer, id)).await
     }
 
@@ -139,7 +146,7 @@ impl Client {
     /// As every request.
     pub async fn destroy_session(&self, id: &SessionId, limit: Duration) -> Result<(), Error> {
         let path = format!("/v1/session/destroy/{}", segment(id.as_str())?);
-        let call = put(path, Vec::new(), Effect::Repeatable);
+        let call = put(path, Vec::new(), Effect::Repeatable, Right::SessionWrite);
         self.transport.send(&call, limit, answer::boolean).await.map(|_| ())
     }
 
@@ -154,7 +161,7 @@ impl Client {
         limit: Duration,
     ) -> Result<Option<SessionInfo>, Error> {
         let path = format!("/v1/session/info/{}", segment(id.as_str())?);
-        let call = get(path, consistency.query().to_owned());
+        let call = get(path, consistency.query().to_owned(), Right::SessionRead);
         self.transport.send(&call, limit, |answer| answer::session_info(answer, id)).await
     }
 
@@ -168,7 +175,7 @@ impl Client {
         consistency: Consistency,
         limit: Duration,
     ) -> Result<Read, Error> {
-        let call = get(key_path(key)?, consistency.query().to_owned());
+        let call = get(key_path(key)?, consistency.query().to_owned(), key_read(key));
         self.transport.send(&call, limit, |answer| answer::read(answer, key)).await
     }
 
@@ -183,7 +190,8 @@ impl Client {
         limit: Duration,
     ) -> Result<Vec<KvEntry>, Error> {
         let query = ["recurse", consistency.query()].join("&");
-        let call = get(key_path(prefix)?, query.trim_end_matches('&').to_owned());
+        let query = query.trim_end_matches('&').to_owned();
+        let call = get(key_path(prefix)?, query, key_read(prefix));
         self.transport.send(&call, limit, |answer| answer::read_prefix(answer, prefix)).await
     }
 
@@ -208,7 +216,7 @@ impl Client {
             query.push('&');
             query.push_str(consistency.query());
         }
-        let call = get(key_path(key)?, query);
+        let call = get(key_path(key)?, query, key_read(key));
         let blocked = if index == 0 { Duration::ZERO } else { wait + wait / 16 };
         self.transport.send_each(&call, blocked + limit, |answer| answer::read(answer, key)).await
     }
@@ -225,7 +233,7 @@ impl Client {
         acquire: Option<&SessionId>,
         limit: Duration,
     ) -> Result<bool, Error> {
-        let mut call = put(key_path(key)?, value.to_vec(), Effect::Write);
+        let mut call = put(key_path(key)?, value.to_vec(), Effect::Write, key_write(key));
         if let Some(session) = acquire {
             call.query = format!("acquire={}", segment(session.as_str())?);
         }
@@ -243,6 +251,7 @@ impl Client {
             query: String::new(),
             body: None,
             effect: Effect::Write,
+            right: Some(key_write(key)),
         };
         self.transport.send(&call, limit, answer::boolean).await.map(|_| ())
     }
@@ -258,7 +267,10 @@ impl Client {
         let body = Value::Array(ops.iter().map(TxnOp::to_json).collect());
         let reads = ops.iter().all(TxnOp::is_read);
         let effect = if reads { Effect::Repeatable } else { Effect::Write };
-        let mut call = put("/v1/txn".to_owned(), body.to_string().into_bytes(), effect);
+        // Consul says which operation it refuses.
+        let right = ops.first().map(TxnOp::right);
+        let body = body.to_string().into_bytes();
+        let mut call = put("/v1/txn".to_owned(), body, effect, right);
         if reads {
             call.query = Consistency::Consistent.query().to_owned();
         }
@@ -270,8 +282,13 @@ impl Client {
     /// # Errors
     /// [`Kind::Denied`] without `agent` read.
     pub async fn agent_self(&self, limit: Duration) -> Result<AgentSelf, Error> {
-        let call = get("/v1/agent/self".to_owned(), String::new());
-        self.transport.send(&call, limit, answer::agent_self).await
+        let call = get("/v1/agent/self".to_owned(), String::new(), Right::AgentRead);
+        let named = |answer: &_| {
+            let agent = answer::agent_self(answer)?;
+            self.transport.is_named(answer, &agent.node_name);
+            Ok(agent)
+        };
+        self.transport.send(&call, limit, named).await
     }
 
     /// The leader's address (its server port), or none while there is no leader.
@@ -279,9 +296,18 @@ impl Client {
     /// # Errors
     /// As every request.
     pub async fn leader(&self, limit: Duration) -> Result<Option<String>, Error> {
-        let call = get("/v1/status/leader".to_owned(), String::new());
+        let call = get("/v1/status/leader".to_owned(), String::new(), None);
         let leader: String = self.transport.send(&call, limit, answer::json).await?;
         Ok(Some(leader).filter(|leader| !leader.is_empty()))
+    }
+
+    /// The addresses (of their server ports) of all servers that have a vote, up or not.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn peers(&self, limit: Duration) -> Result<Vec<String>, Error> {
+        let call = get("/v1/status/peers".to_owned(), String::new(), None);
+        self.transport.send(&call, limit, answer::json).await
     }
 }
 
@@ -295,12 +321,22 @@ impl Consistency {
     }
 }
 
-fn get(path: String, query: String) -> Call {
-    Call { method: Method::GET, path, query, body: None, effect: Effect::Repeatable }
+fn get(path: String, query: String, right: impl Into<Option<Right>>) -> Call {
+    let (method, effect) = (Method::GET, Effect::Repeatable);
+    Call { method, path, query, body: None, effect, right: right.into() }
 }
 
-fn put(path: String, body: Vec<u8>, effect: Effect) -> Call {
-    Call { method: Method::PUT, path, query: String::new(), body: Some(body), effect }
+fn put(path: String, body: Vec<u8>, effect: Effect, right: impl Into<Option<Right>>) -> Call {
+    let (method, query) = (Method::PUT, String::new());
+    Call { method, path, query, body: Some(body), effect, right: right.into() }
+}
+
+fn key_read(key: &str) -> Right {
+    Right::KeyRead(key.to_owned())
+}
+
+fn key_write(key: &str) -> Right {
+    Right::KeyWrite(key.to_owned())
 }
 
 /// `/v1/kv/…` with every segment percent-encoded.

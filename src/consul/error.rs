@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::right::Right;
+
 /// A failed request: one line that names the address, its answer and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -89,11 +91,13 @@ impl Error {
 pub(super) struct Failure {
     pub(super) kind: Kind,
     pub(super) what: String,
+    /// What the token does not allow, where the answer tells.
+    pub(super) lacking: Vec<Right>,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into() }
+        Self { kind, what: what.into(), lacking: Vec::new() }
     }
 
     pub(super) fn unknown(what: impl Into<String>) -> Self {

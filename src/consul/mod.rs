@@ -12,6 +12,7 @@ pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod model;
+mod right;
 pub mod stand_in;
 mod tls;
 mod token;
@@ -21,6 +22,7 @@ pub mod watch;
 
 pub use client::{AgentSelf, Client, ClientConfig, Consistency, Read, Tls};
 pub use error::{Error, Kind, Refusal, TxnError};
+pub use right::Right;
 pub use transport::CONNECT_LIMIT;
 pub use types::{Behavior, KvEntry, SessionId, SessionInfo, SessionRequest, TxnOp};
 pub use watch::{BlockingIndex, Progress};

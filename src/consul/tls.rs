@@ -78,3 +78,35 @@ fn pem_at(file: &Path, error: pem::Error) -> Error {
 fn at(file: &Path, what: String) -> Error {
     Error { address: format!("consul TLS file {}", file.display()), what, kind: Kind::Invalid }
 }
+
+/// What the handshake failed of, with the remedy, if it was that.
+pub(super) fn trouble(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let found = rustls_error(error)?;
+    Some(match found {
+        rustls::Error::InvalidCertificate(why) => {
+            format!("Consul's certificate is refused: {why}; is --consul-ca-file of the right CA?")
+        }
+        rustls::Error::AlertReceived(why) => format!(
+            "Consul refuses the connection with {why:?}; does --consul-cert-file hold a \
+             certificate of its CA?"
+        ),
+        other => format!("no TLS with Consul: {other}; is it https that it speaks there?"),
+    })
+}
+
+/// The error of rustls somewhere among the causes. It comes wrapped in I/O errors, which show only
+/// what is below of what they hold.
+fn rustls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| rustls_error(inner)) {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}

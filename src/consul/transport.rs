@@ -11,8 +11,8 @@
 //! After a failure the next request starts at the next address.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::ClientConfig;
 use super::error::{Error, Failure, Kind};
+use super::right::Right;
 use super::token::Token;
 use super::{answer, tls};
 
@@ -48,6 +49,8 @@ pub(super) struct Call {
     pub(super) query: String,
     pub(super) body: Option<Vec<u8>>,
     pub(super) effect: Effect,
+    /// What the token must allow, for the message when it does not.
+    pub(super) right: Option<Right>,
 }
 
 /// Everything of an answer that is read.
@@ -72,6 +75,8 @@ struct Inner {
 /// A base URL without a trailing slash.
 struct Address {
     text: String,
+    /// The Consul node's name, once it has told.
+    node: OnceLock<String>,
 }
 
 impl Transport {
@@ -116,6 +121,14 @@ impl Transport {
             })?;
         let token = Token::read(config.token_file)?;
         Ok(Self(Arc::new(Inner { http, addresses, preferred: AtomicUsize::new(0), token })))
+    }
+
+    /// Remember what the agent that gave this answer is called.
+    pub(super) fn is_named(&self, answer: &Answer, node: &str) {
+        if let Some(address) = self.0.addresses.iter().find(|a| a.text == answer.address) {
+            // An agent keeps its name.
+            let _ = address.node.set(node.to_owned());
+        }
     }
 
     pub(super) fn reload_token(&self) -> Result<(), Error> {
@@ -178,7 +191,7 @@ impl Transport {
                 }
                 Err(failure) => {
                     let kind = failure.kind.clone();
-                    let error = failure.at(&address.text);
+                    let error = self.with_remedy(failure, call, address).at(&address.text);
                     let next = match kind {
                         Kind::NotSent => true,
                         Kind::Unknown => call.effect == Effect::Repeatable,
@@ -250,6 +263,31 @@ impl Transport {
         })
     }
 
+    /// Says which right a refused token lacks, in the words of the policy.
+    fn with_remedy(&self, failure: Failure, call: &Call, address: &Address) -> Failure {
+        if failure.kind != Kind::Denied {
+            return failure;
+        }
+        let remedy = if !answer::lacks_right(&failure.what) {
+            "check the token of --consul-token-file".to_owned()
+        } else {
+            let rights = if failure.lacking.is_empty() {
+                call.right.iter().collect()
+            } else {
+                failure.lacking.iter().collect::<Vec<_>>()
+            };
+            let node = address.node.get().map(String::as_str);
+            let mut lines: Vec<String> = rights.iter().map(|right| right.policy(node)).collect();
+            lines.dedup();
+            let whose = match self.0.token.header() {
+                Some(_) => "the token of --consul-token-file lacks",
+                None => "without a --consul-token-file there is not the right",
+            };
+            format!("{whose} {}", lines.join(" and "))
+        };
+        Failure { what: format!("{}; {remedy}", failure.what), ..failure }
+    }
+
     /// Start the next request elsewhere, unless another one has found better already.
     fn avoid(&self, position: usize) {
         let next = (position + 1) % self.0.addresses.len();
@@ -290,13 +328,17 @@ fn parse_address(text: &str) -> Result<(Address, bool), Error> {
         return Err(invalid(text, "carries a query or fragment; leave it out"));
     }
     let https = url.scheme() == "https";
-    Ok((Address { text: url.as_str().trim_end_matches('/').to_owned() }, https))
+    let text = url.as_str().trim_end_matches('/').to_owned();
+    Ok((Address { text, node: OnceLock::new() }, https))
 }
 
 /// A request that was not answered: not sent if the connection failed, unknown otherwise.
 fn broken(error: &reqwest::Error) -> Failure {
     let cause = root_cause(error);
-    if error.is_connect() {
+    if let Some(what) = tls::trouble(error) {
+        let kind = if error.is_connect() { Kind::NotSent } else { Kind::Unknown };
+        Failure::new(kind, what)
+    } else if error.is_connect() {
         let what = format!("cannot connect: {cause}; is the Consul agent up and the URL right?");
         Failure::new(Kind::NotSent, what)
     } else if error.is_builder() {

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::right::Right;
+
 pub use crate::election::SessionId;
 
 /// What becomes of the keys that a session holds when the session ends.
@@ -184,6 +186,24 @@ impl TxnOp {
             | Self::Delete { .. }
             | Self::DeleteCas { .. }
             | Self::DeleteTree { .. } => None,
+        }
+    }
+
+    /// What a token must allow for it.
+    pub fn right(&self) -> Right {
+        match self {
+            Self::Set { key, .. }
+            | Self::Cas { key, .. }
+            | Self::Lock { key, .. }
+            | Self::Unlock { key, .. }
+            | Self::Delete { key }
+            | Self::DeleteCas { key, .. }
+            | Self::DeleteTree { prefix: key } => Right::KeyWrite(key.clone()),
+            Self::Get { key }
+            | Self::GetTree { prefix: key }
+            | Self::CheckIndex { key, .. }
+            | Self::CheckSession { key, .. }
+            | Self::CheckNotExists { key } => Right::KeyRead(key.clone()),
         }
     }
 

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
+use hyper::http::request;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -59,19 +61,38 @@ impl Client {
         self.get("/status").await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Request::get(path), Vec::new()).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(order).map_err(|error| self.protocol(error))?;
+        self.ask(Request::post(path), body).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: request::Builder,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|error| ClientError::Connect { path: self.path.clone(), error })?;
-        self.ask(stream, path).await
+        self.ask_on(stream, request, body).await
     }
 
-    pub(super) async fn ask<T: DeserializeOwned>(
+    /// Asks on a connection that is made.
+    pub(super) async fn ask_on<T: DeserializeOwned>(
         &self,
         stream: UnixStream,
-        path: &str,
+        request: request::Builder,
+        body: Vec<u8>,
     ) -> Result<T, ClientError> {
-        let answer = tokio::time::timeout(LIMIT, exchange(stream, path));
+        let answer = tokio::time::timeout(LIMIT, exchange(stream, request, body));
         let (status, body) = answer
             .await
             .map_err(|_| ClientError::TimedOut { path: self.path.clone() })?
@@ -92,12 +113,13 @@ impl Client {
 
 async fn exchange(
     stream: UnixStream,
-    path: &str,
+    request: request::Builder,
+    body: Vec<u8>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path).header("Host", "kneard").body(Empty::<Bytes>::new())?;
+    let request = request.header("Host", "kneard").body(Full::new(Bytes::from(body)))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();

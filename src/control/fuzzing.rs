@@ -1,5 +1,6 @@
 //! Both ends of the control socket, on connections that are made elsewhere.
 
+use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
@@ -16,7 +17,7 @@ pub async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 /// # Errors
 /// As [`Client::status`].
 pub async fn status(client: &Client, stream: UnixStream) -> Result<Status, ClientError> {
-    client.ask(stream, "/status").await
+    client.ask_on(stream, Request::get("/status"), Vec::new()).await
 }
 
 /// What `kneard-ctl` makes of an answer to `active-validator`.
@@ -27,5 +28,5 @@ pub async fn active_validator(
     client: &Client,
     stream: UnixStream,
 ) -> Result<ActiveValidator, ClientError> {
-    client.ask(stream, "/active_validator").await
+    client.ask_on(stream, Request::get("/active_validator"), Vec::new()).await
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State as Shared;
@@ -12,16 +13,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{ActiveValidator, Failure, NeardReport, NodeReport, Status};
+use super::{ActiveValidator, Failure, NeardReport, NodeReport, Status, steer};
 use crate::consul::{Client, Consistency};
-use crate::election::{Content, RecordState};
+use crate::election::{Content, Event, Promotion, RecordState, SessionId};
 use crate::http_server;
+use crate::neard::home::Home;
 use crate::supervisor::{Keys, Snapshot};
 
 /// How long an operator waits for Consul.
-const LIMIT: Duration = Duration::from_secs(3);
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -29,6 +31,13 @@ pub struct Api {
     pub consul: Client,
     pub keys: Keys,
     pub snapshot: watch::Receiver<Snapshot>,
+    /// To the supervisor's loop.
+    pub events: mpsc::Sender<Event>,
+    pub home: Home,
+    pub promotion: Promotion,
+    pub max_lag: u64,
+    /// One plan for neard's end at a time.
+    pub planning: Arc<Mutex<()>>,
 }
 
 /// Binds the socket, readable and writable for owner and group only. A socket that a dead kneard
@@ -62,6 +71,7 @@ pub(super) fn router(api: Api) -> Router {
     Router::new()
         .route("/active_validator", get(active_validator))
         .route("/status", get(status))
+        .merge(steer::routes())
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such question".to_owned()))
         .with_state(api)
 }
@@ -77,7 +87,7 @@ async fn status(Shared(api): Shared<Api>) -> Json<Status> {
     Json(api.status().await)
 }
 
-fn failure(code: StatusCode, error: String) -> Response {
+pub(super) fn failure(code: StatusCode, error: String) -> Response {
     (code, Json(Failure { error })).into_response()
 }
 
@@ -98,11 +108,31 @@ impl Api {
         if record.state != RecordState::Active {
             return Err(format!("nobody validates yet: {} is taking over", record.holder));
         }
-        let info = self.consul.session_info(&session, Consistency::Default, LIMIT).await;
-        match info.map_err(|error| error.to_string())? {
-            Some(info) => Ok(ActiveValidator { name: record.holder, node: info.node }),
-            None => Err(format!("nobody validates: the session of {} is gone", record.holder)),
+        match self.consul_node(&session).await? {
+            Some(node) => Ok(ActiveValidator { name: record.holder, node }),
+            None => Err(format!(
+                "{} validates, but the session of its lock is gone or not to be read",
+                record.holder
+            )),
         }
+    }
+
+    /// The Consul node that a session belongs to, from what the kneard of that session publishes:
+    /// the token need not allow reading the sessions of other nodes.
+    async fn consul_node(&self, session: &SessionId) -> Result<Option<String>, String> {
+        let prefix = self.keys.nodes();
+        let entries = self.consul.read_prefix(&prefix, Consistency::Default, LIMIT).await;
+        let published = entries
+            .map_err(|error| error.to_string())?
+            .iter()
+            .filter(|entry| entry.session.as_ref() == Some(session))
+            .find_map(|entry| serde_json::from_slice::<NodeReport>(&entry.value).ok()?.consul_node);
+        if published.is_some() {
+            return Ok(published);
+        }
+        // It has just been locked, or its kneard is of an older version.
+        let info = self.consul.session_info(session, Consistency::Default, LIMIT).await;
+        Ok(info.map_err(|error| error.to_string())?.map(|info| info.node))
     }
 
     async fn status(&self) -> Status {
@@ -123,6 +153,8 @@ impl Api {
             lease_left_ms: snapshot.lease_left().map(|left| left.as_millis() as u64),
             consul_session: snapshot.session.as_ref().map(ToString::to_string),
             locked: snapshot.locked,
+            paused: snapshot.pause.clone(),
+            planned_restart: snapshot.planned_restart,
             record: snapshot.record.clone(),
             node: snapshot.report,
             nodes,
@@ -131,7 +163,7 @@ impl Api {
     }
 
     /// The nodes whose sessions live.
-    async fn nodes(&self) -> Result<Vec<NodeReport>, String> {
+    pub(super) async fn nodes(&self) -> Result<Vec<NodeReport>, String> {
         let prefix = self.keys.nodes();
         let entries = self.consul.read_prefix(&prefix, Consistency::Default, LIMIT).await;
         Ok(NodeReport::of_sessions(&entries.map_err(|error| error.to_string())?))

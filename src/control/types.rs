@@ -35,9 +35,25 @@ pub struct NodeReport {
     /// Height of neard's head; absent before its first answer.
     #[serde(default)]
     pub head: Option<u64>,
+    /// Blocks that its head lies behind the election's record; absent for the holder, and before
+    /// both are known.
+    #[serde(default)]
+    pub lag: Option<u64>,
+    /// It knows that takeovers are paused.
+    #[serde(default)]
+    pub paused: bool,
     pub kneard_version: String,
     #[serde(default)]
     pub neard_version: Option<String>,
+    /// Its neard gets the key while it runs; absent in reports of older versions.
+    #[serde(default)]
+    pub hot_swap: Option<bool>,
+    /// Why its neard would be restarted nevertheless.
+    #[serde(default)]
+    pub hot_swap_obstacle: Option<String>,
+    /// The Consul node that its session belongs to.
+    #[serde(default)]
+    pub consul_node: Option<String>,
 }
 
 impl NodeReport {
@@ -75,6 +91,12 @@ pub struct Status {
     pub record: Option<crate::election::Record>,
     /// The lock is held by some session.
     pub locked: bool,
+    /// Takeovers are forbidden for now.
+    #[serde(default)]
+    pub paused: Option<super::Pause>,
+    /// The height at which neard ends, to be started again as what it was.
+    #[serde(default)]
+    pub planned_restart: Option<u64>,
     /// Every node that votes, this one included; absent when Consul does not answer.
     pub nodes: Option<Vec<NodeReport>>,
     /// Why `nodes` is absent.
@@ -96,6 +118,9 @@ impl fmt::Display for Status {
             }
             None => writeln!(f, "Holder:    nobody known")?,
         }
+        if let Some(pause) = &self.paused {
+            writeln!(f, "Paused:    no takeovers, {pause}; to end that: kneard-ctl resume")?;
+        }
         writeln!(f, "This node: {} on {}", self.node.node_id, self.node.hostname)?;
         write!(f, "State:     {}, {}", self.node.state, self.sentence)?;
         if let Some(left) = self.lease_left_ms {
@@ -110,6 +135,9 @@ impl fmt::Display for Status {
         match self.node.head {
             Some(head) => writeln!(f, ", head {head}, restarts {}", self.neard.restarts)?,
             None => writeln!(f, ", restarts {}", self.neard.restarts)?,
+        }
+        if let Some(height) = self.planned_restart {
+            writeln!(f, "Planned:   neard ends at height {height} and is started again")?;
         }
         match (&self.nodes, &self.consul_error) {
             (Some(nodes), _) => {

@@ -15,6 +15,8 @@ pub enum Event {
     /// The process is dead and reaped: it certainly holds no key. Told once per start, and never
     /// on suspicion: the lock is given away on the strength of it.
     NeardExited(String),
+    /// The same of a process that ended by itself, as if it had meant to.
+    NeardFinished(String),
     /// What [`super::Action::LoadKey`] asks for cannot be done, and neard was certainly not told to
     /// load the key.
     KeyNotLoaded(String),
@@ -50,6 +52,13 @@ pub enum Event {
     Switchover {
         to: Option<String>,
     },
+    /// Whether an operator forbids takeovers: nobody but the last holder may claim the key.
+    Paused(bool),
+    /// neard is to read its configuration again, by which it ends at this height, to be started
+    /// anew as what it was; `None`: it is not to end any more.
+    RestartPlanned(Option<u64>),
+    /// An operator wants a standby's neard to be restarted.
+    RestartNeard,
     /// SIGTERM or SIGINT. A second one does not wait for neard.
     Stop,
 }

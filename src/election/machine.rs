@@ -2,6 +2,7 @@
 
 mod candidate;
 mod holder;
+mod operate;
 mod supervise;
 mod swap;
 
@@ -99,6 +100,10 @@ pub struct Machine {
     armed: Option<Time>,
     /// neard has loaded or unloaded the key whenever it was to, so far.
     swap_works: bool,
+    /// Takeovers are forbidden.
+    paused: bool,
+    /// The height at which neard ends by itself, to be started anew as what it was.
+    planned_restart: Option<u64>,
     stopping: bool,
     /// What the exit at the end of stopping will say.
     exit_reason: ExitReason,
@@ -165,6 +170,8 @@ impl Machine {
             watching: false,
             armed: None,
             swap_works: true,
+            paused: false,
+            planned_restart: None,
             stopping: false,
             exit_reason: ExitReason::Stopped,
             exited: false,
@@ -268,6 +275,11 @@ impl Machine {
         self.neard.head()
     }
 
+    /// The height at which neard ends by itself, to be started anew as what it was.
+    pub fn planned_restart(&self) -> Option<u64> {
+        self.planned_restart
+    }
+
     /// A neard process with the key may be alive.
     pub fn may_sign(&self) -> bool {
         self.neard.keyed()
@@ -292,6 +304,7 @@ impl Machine {
         match event {
             Event::Tick | Event::NeardStarted => {}
             Event::NeardNotStarted(why) | Event::NeardExited(why) => self.neard_exited(&why, out),
+            Event::NeardFinished(why) => self.neard_finished(&why, out),
             Event::KeyNotLoaded(why) => self.key_not_loaded(&why, out),
             Event::KeyNotUnloaded(why) => self.swap_failed(&why, out),
             Event::GuardSilent => self.guard_silent(out),
@@ -312,6 +325,9 @@ impl Machine {
                 }
             }
             Event::Switchover { to } => self.switch_over(to, out),
+            Event::Paused(paused) => self.pause(paused, out),
+            Event::RestartPlanned(height) => self.plan_restart(height, out),
+            Event::RestartNeard => self.restart_neard(out),
             Event::Stop => self.stop(out),
         }
     }

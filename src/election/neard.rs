@@ -154,7 +154,7 @@ impl Neard {
         self.unloaded_at = None;
         self.asked = None;
         self.last_ask = now;
-        self.hurried_ask = None;
+        self.hurried_ask = Some(now + SWAP_STATUS_INTERVAL);
         self.reloaded_at = now;
     }
 
@@ -216,6 +216,12 @@ impl Neard {
         self.status = None;
         self.asked = None;
         asked_to
+    }
+
+    /// The process ended by itself, as it was to, and is reaped.
+    pub fn finished(&mut self, now: Time) {
+        self.process = Process::Stopping { kill_at: None };
+        self.exited(now);
     }
 
     /// The wait after a crash. The first one after a steady time costs none.

@@ -95,7 +95,7 @@ impl Settings {
             promotion: Promotion::Restart,
             doppelganger_check: false,
             swap_timeout: Duration::from_secs(2),
-            soft_margin: Duration::from_secs(1),
+            soft_margin: Duration::from_millis(500),
             stop_timeout: Duration::from_secs(10),
             promotion_stop_timeout: Duration::from_millis(300),
             start_attempts: 3,

@@ -63,11 +63,16 @@ pub(super) enum Signed {
 pub(super) struct HeadRule {
     pub height: u64,
     pub until: Time,
+    /// A head that some holder had: below a bound that may never be reached, and waited for longer.
+    pub told: u64,
+    pub told_until: Time,
 }
 
 impl HeadRule {
     pub fn is_met(&self, now: Time, head: Option<u64>) -> bool {
-        head.is_some_and(|head| head >= self.height) || now >= self.until
+        let reached = |height| head.is_some_and(|head| head >= height);
+        (reached(self.height) || now >= self.until)
+            && (reached(self.told) || now >= self.told_until)
     }
 }
 

@@ -90,6 +90,8 @@ impl View {
 pub(super) struct Past {
     /// The longest lease that any record granted or this node's own settings grant.
     longest_lease: Duration,
+    /// The highest head that a holder has told.
+    head: u64,
     /// The term that was seen last.
     term: u64,
     /// When those are certainly done that the key no longer tells of.
@@ -98,7 +100,7 @@ pub(super) struct Past {
 
 impl Past {
     pub fn new(own_lease: Duration, now: Time) -> Self {
-        Past { longest_lease: own_lease, term: 0, forgotten_until: now }
+        Past { longest_lease: own_lease, head: 0, term: 0, forgotten_until: now }
     }
 
     pub fn longest_lease(&self) -> Duration {
@@ -110,10 +112,18 @@ impl Past {
     /// ends, whatever the restored record says.
     pub fn observe(&mut self, now: Time, record: &Record) {
         self.longest_lease = self.longest_lease.max(record.lease());
+        if !record.head_is_bound {
+            self.head = self.head.max(record.head);
+        }
         if record.term < self.term {
             self.forgotten_until = done_at(now, self.longest_lease);
         }
         self.term = record.term;
+    }
+
+    /// Somebody has signed up to here, whatever bound a later record gives.
+    pub fn head(&self) -> u64 {
+        self.head
     }
 
     /// Not before this, whatever is seen now.

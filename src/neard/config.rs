@@ -82,6 +82,11 @@ pub(super) fn blank_comments_in(text: &mut [u8]) {
     }
 }
 
+/// The whole of it, for those who only show a part; null if it cannot be read.
+pub(crate) fn parse_config(text: &str) -> serde_json::Value {
+    serde_json::from_str(&blank_comments(text)).unwrap_or_default()
+}
+
 /// An object's fields in order, each value as the piece of text it is.
 struct Object<'a>(Vec<(String, &'a RawValue)>);
 
@@ -250,6 +255,64 @@ pub(super) fn with_network(
     Ok(edited)
 }
 
+const SHUTDOWN: &str = "expected_shutdown";
+
+/// `text` with neard's end at this height, and what [`without_shutdown`] needs to undo that: the
+/// field's value as it was written, `None` if there was no field.
+///
+/// # Errors
+/// As [`NeardConfig::read`].
+pub(super) fn with_shutdown(text: &str, height: u64) -> Result<(String, Option<String>), String> {
+    let blanked = blank_comments(text);
+    let root = root(&blanked)?;
+    root.get(SHUTDOWN)?;
+    let mut edited = text.to_owned();
+    if let Some((_, present)) = root.0.iter().find(|(name, _)| name == SHUTDOWN) {
+        edited.replace_range(place(present.get(), &blanked), &height.to_string());
+        return Ok((edited, Some(present.get().to_owned())));
+    }
+    let comma = if root.0.is_empty() { "" } else { "," };
+    edited.insert_str(after_brace(&blanked), &format!("{}{comma}", added_shutdown(height)));
+    Ok((edited, None))
+}
+
+/// `text` as it was before [`with_shutdown`] set this height; exactly `text` if it says something
+/// else by now.
+///
+/// # Errors
+/// As [`NeardConfig::read`].
+pub(super) fn without_shutdown(
+    text: &str,
+    height: u64,
+    before: Option<&str>,
+) -> Result<String, String> {
+    let blanked = blank_comments(text);
+    let root = root(&blanked)?;
+    let mut edited = text.to_owned();
+    let Some(present) = root.get(SHUTDOWN)?.filter(|value| value.get() == height.to_string())
+    else {
+        return Ok(edited);
+    };
+    let start = after_brace(&blanked);
+    let added = added_shutdown(height);
+    if before.is_none() && blanked[start..].starts_with(&added) {
+        let comma = usize::from(blanked[start + added.len()..].starts_with(','));
+        edited.replace_range(start..start + added.len() + comma, "");
+    } else {
+        edited.replace_range(place(present.get(), &blanked), before.unwrap_or("null"));
+    }
+    Ok(edited)
+}
+
+fn added_shutdown(height: u64) -> String {
+    format!("\"{SHUTDOWN}\":{height}")
+}
+
+/// The place after the brace that opens the root, which [`root`] has found to be an object.
+fn after_brace(blanked: &str) -> usize {
+    blanked.find('{').map_or(0, |brace| brace + 1)
+}
+
 /// Where `part`, a piece of `whole`, stands in it.
 fn place(part: &str, whole: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
@@ -379,6 +442,30 @@ mod tests {
         }
         let twice = r#"{"network":{"addr":"a","addr":"b"}}"#;
         assert!(with_network(twice, &addr(), &[]).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn a_planned_end_is_set_and_undone_to_the_byte() {
+        for text in [
+            "{ // mine\n  \"network\": {}, \"x\": 1.50 }\n",
+            "{}",
+            "/* { */ {\"network\":{}}",
+            "{\"network\":{},\"expected_shutdown\" : null}",
+            "{\"expected_shutdown\": 123, # by hand\n \"network\":{}}",
+        ] {
+            let (edited, before) = with_shutdown(text, 4567).unwrap();
+            let value: Value = serde_json::from_str(&blank_comments(&edited)).unwrap();
+            assert_eq!(value["expected_shutdown"], 4567, "{edited}");
+            assert_eq!(without_shutdown(&edited, 4567, before.as_deref()).unwrap(), text);
+            // An operator's own is not touched.
+            assert_eq!(without_shutdown(&edited, 1, before.as_deref()).unwrap(), edited);
+        }
+        let twice = r#"{"network":{},"expected_shutdown":1,"expected_shutdown":2}"#;
+        assert!(with_shutdown(twice, 3).unwrap_err().contains("twice"));
+        // Printed anew meanwhile.
+        let moved = "{\"network\": {},\n \"expected_shutdown\": 9}";
+        let undone = without_shutdown(moved, 9, None).unwrap();
+        assert_eq!(undone, moved.replace('9', "null"));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

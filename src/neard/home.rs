@@ -12,6 +12,7 @@ use super::config::{self, NeardConfig};
 use super::home_lock::{self, HomeLock};
 use super::hot_swap;
 use super::keys::{self, KeyError, KeyFile, KeyKind};
+use super::planned_shutdown::PlannedShutdown;
 use super::rpc::loopback_like;
 use nix::unistd::{AccessFlags, access, fchown};
 use std::fs::{self, File};
@@ -19,6 +20,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Pause between two attempts to lock a home that is in use.
@@ -91,6 +93,8 @@ pub enum HomeError {
 #[derive(Clone, Debug)]
 pub struct Home {
     path: PathBuf,
+    /// Held while `config.json` is read to be written.
+    editing: Arc<Mutex<()>>,
 }
 
 impl Home {
@@ -110,7 +114,7 @@ impl Home {
         if !path.is_dir() {
             return Err(HomeError::NotADirectory { home: path });
         }
-        let home = Self { path };
+        let home = Self { path, editing: Arc::default() };
         home.read_config()?;
         access(&home.path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
             HomeError::NotWritable { home: home.path.clone(), source: errno.into() }
@@ -178,6 +182,8 @@ impl Home {
     /// # Errors
     /// See [`HomeError`]. neard must not be started then.
     pub fn prepare(&self, role: &Role) -> Result<(), HomeError> {
+        let _editing = self.editing();
+        self.forget_shutdown()?;
         let plan = self.plan(role)?;
         let standby = matches!(role, Role::Standby { .. });
         if standby {
@@ -221,22 +227,99 @@ impl Home {
 }
 
 impl Home {
-    /// Why a neard of this home, version and chain cannot be given the key of `account` while it
-    /// runs, and the remedy; `None` if it can. Read anew with each call.
+    /// Sets the height at which a neard that runs ends by itself, once it has reloaded its
+    /// configuration. Undone by [`Home::cancel_shutdown`], and before the next start: one that is
+    /// left behind would end that neard at once.
+    ///
+    /// # Errors
+    /// See [`HomeError`].
+    pub fn plan_shutdown(&self, height: u64) -> Result<(), HomeError> {
+        let _editing = self.editing();
+        self.forget_shutdown()?;
+        let (_, text) = self.read_config()?;
+        let (edited, before) =
+            config::with_shutdown(&text, height).map_err(|why| self.config_error(why))?;
+        let note = self.shutdown_note();
+        // First: what is noted and not done yet is as easily undone.
+        PlannedShutdown { height, before }.write(&note).map_err(io_error("write", &note))?;
+        self.write_config(&edited)
+    }
+
+    /// Undoes [`Home::plan_shutdown`], also that of an earlier kneard. A height that somebody else
+    /// has written since stays. Fine if there is nothing to undo.
+    ///
+    /// # Errors
+    /// See [`HomeError`].
+    pub fn cancel_shutdown(&self) -> Result<(), HomeError> {
+        let _editing = self.editing();
+        self.forget_shutdown()
+    }
+
+    fn forget_shutdown(&self) -> Result<(), HomeError> {
+        let note = self.shutdown_note();
+        let planned = match PlannedShutdown::read(&note) {
+            Ok(planned) => planned,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(io_error("read", &note)(source)),
+        };
+        let (_, text) = self.read_config()?;
+        let edited = config::without_shutdown(&text, planned.height, planned.before.as_deref())
+            .map_err(|why| self.config_error(why))?;
+        if edited != text {
+            self.write_config(&edited)?;
+        }
+        remove_if_there(&note)
+    }
+
+    fn shutdown_note(&self) -> PathBuf {
+        // Beside what it is about, so that neither outlives the other.
+        self.path.join(PlannedShutdown::NAME)
+    }
+
+    fn editing(&self) -> MutexGuard<'_, ()> {
+        self.editing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `config.json` as a neard that is started now reads it.
+    ///
+    /// # Errors
+    /// As [`Home::open`].
+    pub fn config(&self) -> Result<ConfigAtStart, HomeError> {
+        let (_, text) = self.read_config()?;
+        Ok(ConfigAtStart { path: self.config_path(), text })
+    }
+}
+
+/// A neard's `config.json` at its start: what decides about hot swap is not read again on SIGHUP.
+#[derive(Clone, Debug)]
+pub struct ConfigAtStart {
+    path: PathBuf,
+    text: String,
+}
+
+impl ConfigAtStart {
+    /// Why a neard of this version and chain cannot be given the key of `account` while it runs,
+    /// and the remedy; `None` if it can.
     pub fn hot_swap_obstacle(
         &self,
         version: Option<&str>,
         chain_id: &str,
         account: &str,
     ) -> Option<String> {
-        if let Some(why) = version.and_then(hot_swap::version_obstacle) {
-            return Some(why);
-        }
-        match self.read_config() {
-            Ok((_, text)) => hot_swap::obstacle(&text, chain_id, account)
-                .map(|why| format!("{} {why}", self.config_path().display())),
-            Err(error) => Some(error.to_string()),
-        }
+        version.and_then(hot_swap::version_obstacle).or_else(|| {
+            hot_swap::obstacle(&self.text, chain_id, account)
+                .map(|why| format!("{} {why}", self.path.display()))
+        })
+    }
+}
+
+impl Home {
+    /// Why a neard of this home does not start, or ends itself when it gets the key of `account`
+    /// on this chain, and the remedy; `None` if nothing is known.
+    pub fn start_obstacle(&self, chain_id: &str, account: &str) -> Option<String> {
+        let (_, text) = self.read_config().ok()?;
+        hot_swap::start_obstacle(&text, chain_id, account)
+            .map(|why| format!("{} {why}", self.config_path().display()))
     }
 }
 

@@ -31,15 +31,43 @@ pub(super) fn obstacle(text: &str, chain_id: &str, account: &str) -> Option<Stri
     })
 }
 
-fn wrong_shards(config: &Value, chain_id: &str, account: &str) -> Option<String> {
+/// Why a neard with this `config.json` does not start, or ends itself when it gets the key of a
+/// current validator in whatever way; `None` if nothing is known. As [`obstacle`].
+pub(super) fn start_obstacle(text: &str, chain_id: &str, account: &str) -> Option<String> {
+    /// Before `tracked_shards_config`; nearcore refuses both at once.
+    const OLDER: [&str; 4] = [
+        "tracked_shards",
+        "tracked_accounts",
+        "tracked_shadow_validator",
+        "tracked_shard_schedule",
+    ];
+    let config: Value = serde_json::from_str(&blank_comments(text)).unwrap_or_default();
+    if !config["tracked_shards_config"].is_null()
+        && let Some(older) = OLDER.iter().find(|field| !config[**field].is_null())
+    {
+        return Some(format!(
+            "has both \"tracked_shards_config\" and \"{older}\", with which neard does not start; \
+             remove \"{older}\""
+        ));
+    }
+    let all = PUBLIC_CHAINS.contains(&chain_id) && shadowed(&config).1;
+    all.then(|| obstacle(text, chain_id, account)).flatten()
+}
+
+/// Whom neard follows, and whether it tracks all shards instead.
+fn shadowed(config: &Value) -> (&Value, bool) {
     let tracked = &config["tracked_shards_config"];
     // Up to nearcore 2.6 two fields said this.
-    let (shadowed, all) = if tracked.is_null() {
+    if tracked.is_null() {
         let all = config["tracked_shards"].as_array().is_some_and(|shards| !shards.is_empty());
         (&config["tracked_shadow_validator"], all)
     } else {
         (&tracked["ShadowValidator"], tracked == "AllShards")
-    };
+    }
+}
+
+fn wrong_shards(config: &Value, chain_id: &str, account: &str) -> Option<String> {
+    let (shadowed, all) = shadowed(config);
     if all {
         return Some(format!(
             "has neard track all shards, with which it panics on {chain_id} when it gets the key"
@@ -101,6 +129,18 @@ mod tests {
         }
         let said = on_testnet(r#"{"tracked_shards_config": {"ShadowValidator": "pool.near"}}"#);
         assert!(said.unwrap().contains("in memory"));
+    }
+
+    #[test]
+    fn what_ends_neard_is_said_in_every_mode() {
+        let both = r#"{"tracked_shards_config": "AllShards", "tracked_shards": []}"#;
+        let said = start_obstacle(both, "localnet", ACCOUNT).unwrap();
+        assert!(said.ends_with(r#"remove "tracked_shards""#), "{said}");
+        let all = r#"{"tracked_shards_config": "AllShards"}"#;
+        assert!(start_obstacle(all, "mainnet", ACCOUNT).unwrap().contains("panics on mainnet"));
+        assert_eq!(start_obstacle(all, "localnet", ACCOUNT), None);
+        let none = r#"{"tracked_shards_config": "NoShards"}"#;
+        assert_eq!(start_obstacle(none, "mainnet", ACCOUNT), None);
     }
 
     #[test]

@@ -13,5 +13,9 @@ pub mod home;
 pub mod home_lock;
 mod hot_swap;
 pub mod keys;
+mod planned_shutdown;
 pub mod process;
 pub mod rpc;
+
+pub(crate) use config::parse_config;
+pub(crate) use hot_swap::version_obstacle;

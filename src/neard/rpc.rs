@@ -105,22 +105,80 @@ impl Rpc {
     pub async fn duties(&self, account: &str, limit: Duration) -> Result<Option<Duties>, RpcError> {
         let addr = self.addr;
         let question = r#"{"jsonrpc":"2.0","id":"kneard","method":"validators","params":[null]}"#;
-        let request = hyper::Request::post("/")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from_static(question.as_bytes())));
-        let body = tokio::time::timeout(limit, self.exchange(request))
-            .await
-            .map_err(|_| RpcError::TimedOut { addr, limit })??;
+        let body = self.within(limit, self.post("/", question.to_owned())).await?;
         parse_duties(&body, account).map_err(|why| RpcError::Garbled { addr, why })
     }
 
+    /// neard has the approvals for a block above its head, which it makes when it is time (nearcore
+    /// `chain/client/src/client_actor.rs`, `handle_block_production`), from `/metrics`. False if it
+    /// does not tell.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn is_about_to_make_a_block(&self, limit: Duration) -> Result<bool, RpcError> {
+        let body = self.within(limit, self.get("/metrics")).await?;
+        let metrics = String::from_utf8_lossy(&body);
+        let gauge = |name| gauge(&metrics, name);
+        let (head, up_to) =
+            (gauge("near_block_height_head"), gauge("near_largest_threshold_height"));
+        Ok(head.zip(up_to).is_some_and(|(head, up_to)| up_to > head))
+    }
+
+    /// How often this neard has read its configuration without finding a fault, its start
+    /// included, from `/metrics`; `None`: it does not tell.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn config_reloads(&self, limit: Duration) -> Result<Option<u64>, RpcError> {
+        let body = self.within(limit, self.get("/metrics")).await?;
+        Ok(gauge(&String::from_utf8_lossy(&body), "near_config_reloads_total"))
+    }
+
+    /// The heights, as (first, end), from now to the end of the epoch in which `account` makes
+    /// neither block nor chunk (nearcore `EXPERIMENTAL_maintenance_windows`).
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn maintenance_windows(
+        &self,
+        account: &str,
+        limit: Duration,
+    ) -> Result<Vec<(u64, u64)>, RpcError> {
+        let addr = self.addr;
+        let question = serde_json::json!({
+            "jsonrpc": "2.0",
+            "id": "kneard",
+            "method": "EXPERIMENTAL_maintenance_windows",
+            "params": {"account_id": account},
+        });
+        let body = self.within(limit, self.post("/", question.to_string())).await?;
+        parse_windows(&body).map_err(|why| RpcError::Garbled { addr, why })
+    }
+
+    async fn within(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = Result<Bytes, RpcError>>,
+    ) -> Result<Bytes, RpcError> {
+        let addr = self.addr;
+        tokio::time::timeout(limit, question)
+            .await
+            .map_err(|_| RpcError::TimedOut { addr, limit })?
+    }
+
     async fn get(&self, path: &str) -> Result<Bytes, RpcError> {
-        self.exchange(hyper::Request::get(path).body(Full::default())).await
+        self.exchange(hyper::Request::get(path), String::new()).await
+    }
+
+    async fn post(&self, path: &str, body: String) -> Result<Bytes, RpcError> {
+        let request = hyper::Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.exchange(request, body).await
     }
 
     async fn exchange(
         &self,
-        request: Result<hyper::Request<Full<Bytes>>, hyper::http::Error>,
+        request: hyper::http::request::Builder,
+        body: String,
     ) -> Result<Bytes, RpcError> {
         let addr = self.addr;
         let broken = |source| RpcError::Broken { addr, source };
@@ -132,19 +190,18 @@ impl Rpc {
         // Drives the connection; ends with this function, whichever way that ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let garbled = |why: String| RpcError::Garbled { addr, why };
-        let mut request = request.map_err(|error| garbled(error.to_string()))?;
-        let host = header::HeaderValue::from_str(&addr.to_string());
-        let host = host.map_err(|error| garbled(error.to_string()))?;
-        request.headers_mut().insert(header::HOST, host);
-        request.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        let request = request
+            .header(header::HOST, addr.to_string())
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let code = response.status();
         if !code.is_success() {
             return Err(RpcError::Refused { addr, code: code.as_u16() });
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok(body.map_err(|error| garbled(error.to_string()))?.to_bytes())
+        Ok(body.map_err(|error| RpcError::Garbled { addr, why: error.to_string() })?.to_bytes())
     }
 }
 
@@ -204,6 +261,30 @@ pub(super) fn loopback_like(address: IpAddr) -> IpAddr {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     }
+}
+
+/// Pairs, or objects as nearcore 2.x answers.
+fn parse_windows(body: &[u8]) -> Result<Vec<(u64, u64)>, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Option<Vec<Window>>,
+        error: Option<serde_json::Value>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Window {
+        Pair(u64, u64),
+        Range { start: u64, end: u64 },
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let windows = answer.result.ok_or_else(|| match &answer.error {
+        Some(error) => format!("the error {error}"),
+        None => "neither a result nor an error".to_owned(),
+    })?;
+    let range = |window| match window {
+        Window::Pair(start, end) | Window::Range { start, end } => (start, end),
+    };
+    Ok(windows.into_iter().map(range).collect())
 }
 
 pub(super) fn parse_status(body: &[u8]) -> Result<Status, String> {
@@ -350,6 +431,21 @@ mod tests {
         drop(listener);
         let error = Rpc::new(addr).status(LIMIT).await.unwrap_err();
         assert!(matches!(error, RpcError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn windows_are_read_as_pairs_and_as_ranges() {
+        let pairs = r#"{"jsonrpc":"2.0","result":[[3,5],[7,9]],"id":"kneard"}"#;
+        let ranges = r#"{"result":[{"start":3,"end":5},{"start":7,"end":9}]}"#;
+        for answer in [pairs, ranges] {
+            assert_eq!(parse_windows(answer.as_bytes()).unwrap(), [(3, 5), (7, 9)]);
+        }
+        assert_eq!(parse_windows(br#"{"result":[]}"#).unwrap(), []);
+        let refused = br#"{"error":{"message":"Method not found"}}"#;
+        assert!(parse_windows(refused).unwrap_err().contains("Method not found"));
+        for garbage in [&b""[..], b"{}", br#"{"result":[[1]]}"#, br#"{"result":7}"#] {
+            parse_windows(garbage).unwrap_err();
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 
-use super::Keys;
 use super::election_key::{longest_lease, operations, outcome, seen, session_request};
+use super::{Keys, pause};
 use crate::consul::{BlockingIndex, Client, Consistency, Error, Kind, SessionRequest};
 use crate::election::{Event, Record, SessionId, Settings, Write};
 
@@ -46,7 +46,12 @@ impl ConsulIo {
     pub fn create_session(&self) {
         let (client, request) = (self.client.clone(), self.session.clone());
         self.task(async move {
-            let created = client.create_session(&request, LIMIT).await;
+            let mut created = client.create_session(&request, LIMIT).await;
+            let denied = created.as_ref().is_err_and(|error| error.kind == Kind::Denied);
+            // The right that is missing bears the agent's name.
+            if denied && client.agent_self(LIMIT).await.is_ok() {
+                created = client.create_session(&request, LIMIT).await;
+            }
             Event::SessionCreated(created.map_err(one_line))
         });
     }
@@ -101,7 +106,7 @@ impl ConsulIo {
             watch.abort();
         }
         if wanted {
-            let watch = watch(self.client.clone(), self.keys.election(), self.events.clone());
+            let watch = watch(self.client.clone(), self.keys.clone(), self.events.clone());
             self.watch = Some(tokio::spawn(watch));
         }
     }
@@ -140,10 +145,29 @@ impl ConsulIo {
 
 /// Tells of every change of the key. Any server may answer, however far behind: a late sight makes
 /// a candidate wait longer, and every write checks what it was based on.
-async fn watch(client: Client, key: String, events: Sender<Event>) {
+async fn watch(client: Client, keys: Keys, events: Sender<Event>) {
+    let (key, pause_key) = (keys.election(), keys.pause());
     let mut index = BlockingIndex::new();
     let random = getrandom::u64().unwrap_or_default();
+    let mut complaint = None;
+    // Whether takeovers are paused comes before what invites to one: after a while without Consul
+    // a pause may have begun unseen.
+    let mut knows_pause = false;
     loop {
+        if !knows_pause {
+            match pause::read(&client, &pause_key).await {
+                Ok(pause) => {
+                    if events.send(Event::Paused(pause.is_some())).await.is_err() {
+                        return;
+                    }
+                    knows_pause = true;
+                }
+                Err(_) => {
+                    tokio::time::sleep(WATCH_RETRY).await;
+                    continue;
+                }
+            }
+        }
         let started = Instant::now();
         let read = client.watch(&key, index.next(), WATCH_WAIT, Consistency::Stale, LIMIT).await;
         let pause = match read {
@@ -154,9 +178,15 @@ async fn watch(client: Client, key: String, events: Sender<Event>) {
                 }
                 index.pause(progress, started.elapsed(), WATCH_WAIT, random)
             }
-            // Whether Consul answers is reported by the requests that matter.
-            Err(_) => {
+            // Whether Consul answers is reported by the requests that matter. But who may not read
+            // the key never gets so far as to send them.
+            Err(error) => {
+                if error.kind == Kind::Denied && complaint.as_ref() != Some(&error.what) {
+                    tracing::error!("the election cannot be followed: {error}");
+                    complaint = Some(error.what);
+                }
                 index.reset();
+                knows_pause = false;
                 WATCH_RETRY
             }
         };

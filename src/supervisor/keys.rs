@@ -25,6 +25,21 @@ impl Keys {
         format!("kuutamod-nodes/{}/", self.account)
     }
 
+    /// Takeovers are forbidden while this is there.
+    pub fn pause(&self) -> String {
+        format!("kuutamod-pause/{}", self.account)
+    }
+
+    /// The prefix of what is known of earlier holders.
+    pub fn history(&self) -> String {
+        format!("kuutamod-history/{}/", self.account)
+    }
+
+    /// In the order of the terms.
+    pub fn history_entry(&self, term: u64) -> String {
+        format!("{}{term:020}", self.history())
+    }
+
     pub fn node(&self, name: &str) -> String {
         format!("{}{name}", self.nodes())
     }

@@ -1,12 +1,15 @@
 //! The shell around the election core: does what its actions say and tells it what happened.
 //! It decides nothing.
 
+mod agent;
 mod consul_io;
 pub mod election_key;
+mod history;
 mod key_swap;
 mod keys;
 mod manual;
 mod nodes;
+mod pause;
 mod peers;
 mod process;
 mod release;
@@ -17,8 +20,10 @@ mod signals;
 mod snapshot;
 mod status_line;
 
+pub use history::{Takeovers, read as history};
 pub use keys::Keys;
 pub use manual::{ManualError, clean_up, manual};
 pub use release::{Kneard, ReleaseError, release};
+pub(crate) use run::neard_options;
 pub use run::{RunError, run};
 pub use snapshot::Snapshot;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Keys, Snapshot};
-use crate::consul::{Client, Consistency, Error};
+use crate::consul::{Client, Consistency, Error, Kind};
 use crate::control::NodeReport;
 use crate::election::{SessionId, State};
 
@@ -17,33 +17,84 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Runs until it is dropped.
-pub async fn publish(client: Client, keys: Keys, mut snapshot: watch::Receiver<Snapshot>) {
+pub async fn publish(
+    client: Client,
+    keys: Keys,
+    mut snapshot: watch::Receiver<Snapshot>,
+    max_lag: u64,
+) {
     let mut twin = Twin::default();
+    let mut complaint = None;
+    // The session that was asked about last, and the Consul node that it belongs to.
+    let mut home: Option<(SessionId, String)> = None;
     loop {
-        let (state, session, report) = {
+        let (now, mut report) = {
             let now = snapshot.borrow_and_update();
-            (now.state, now.session.clone(), now.report.clone())
+            (Told::by(&now, max_lag), now.report.clone())
         };
         let started = Instant::now();
-        let published: Option<(State, SessionId)> = match session {
-            Some(session) => match put(&client, &keys, &session, &report, &mut twin).await {
-                Ok(()) => Some((state, session)),
-                // What matters to the election reports its own failures.
-                Err(_) => None,
-            },
+        let published = match &now.session {
+            Some(session) => {
+                if home.as_ref().is_none_or(|(asked, _)| asked != session) {
+                    home = consul_node(&client, session).await.map(|node| (session.clone(), node));
+                }
+                report.consul_node = home.as_ref().map(|(_, node)| node.clone());
+                match put(&client, &keys, session, &report, &mut twin).await {
+                    Ok(()) => Some(now),
+                    Err(error) => {
+                        complain(&error, &mut complaint);
+                        None
+                    }
+                }
+            }
             None => None,
         };
         let next = started + if published.is_some() { INTERVAL } else { PAUSE };
         let news = snapshot.wait_for(|now| {
-            now.session.is_some()
-                && published.as_ref().map(|(state, session)| (*state, Some(session)))
-                    != Some((now.state, now.session.as_ref()))
+            now.session.is_some() && published.as_ref() != Some(&Told::by(now, max_lag))
         });
         tokio::select! {
             news = news => if news.is_err() { return },
             () = sleep_until(next) => {}
         }
         sleep_until(started + PAUSE).await;
+    }
+}
+
+/// The Consul node that our session belongs to. Only to show it.
+async fn consul_node(client: &Client, session: &SessionId) -> Option<String> {
+    let info = client.session_info(session, Consistency::Default, LIMIT).await.ok()??;
+    Some(info.node)
+}
+
+/// What matters to the election reports its own failures. But what a token does not allow nobody
+/// else would tell of.
+fn complain(error: &Error, last: &mut Option<String>) {
+    let text = error.to_string();
+    if error.kind == Kind::Denied && last.as_ref() != Some(&text) {
+        tracing::error!("this node cannot publish itself for the others: {text}");
+        *last = Some(text);
+    }
+}
+
+/// What is published at once when it changes.
+#[derive(PartialEq, Eq)]
+struct Told {
+    state: State,
+    session: Option<SessionId>,
+    paused: bool,
+    /// Its head is too far behind for it to take the key.
+    lags: bool,
+}
+
+impl Told {
+    fn by(snapshot: &Snapshot, max_lag: u64) -> Self {
+        Told {
+            state: snapshot.state,
+            session: snapshot.session.clone(),
+            paused: snapshot.pause.is_some(),
+            lags: snapshot.report.lag.is_some_and(|lag| lag > max_lag),
+        }
     }
 }
 
@@ -161,8 +212,13 @@ mod tests {
             state: State::Voting.to_string(),
             lease_ms: 6_000,
             head: Some(1),
+            lag: None,
+            paused: false,
             kneard_version: "1".to_owned(),
             neard_version: None,
+            hot_swap: None,
+            hot_swap_obstacle: None,
+            consul_node: None,
         }
     }
 

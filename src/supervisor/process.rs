@@ -14,7 +14,7 @@ use super::key_swap::KeySwap;
 use super::runtime_file::NeardProcess;
 use crate::election::{Duties, Event, NeardStatus, Role, SignKey, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
-use crate::neard::home::{self, Home, HomeError};
+use crate::neard::home::{self, ConfigAtStart, Home, HomeError};
 use crate::neard::home_lock::HomeLock;
 use crate::neard::keys::PublicKey;
 use crate::neard::rpc::Rpc;
@@ -76,7 +76,7 @@ pub struct Process {
 
 /// A neard whose home is made ready.
 struct Preparing {
-    work: JoinHandle<Result<SocketAddr, String>>,
+    work: JoinHandle<Result<(SocketAddr, ConfigAtStart), String>>,
     deadline: Option<u64>,
     /// It is to stop before it has been started.
     cancelled: bool,
@@ -85,6 +85,7 @@ struct Preparing {
 struct Running {
     neard: Neard,
     rpc: Rpc,
+    config: ConfigAtStart,
     from_guard: UnboundedReceiver<GuardEvent>,
     identity: Option<NeardProcess>,
     /// The oldest question to the guard without an answer, and how many pings it has seen.
@@ -136,7 +137,8 @@ impl Process {
     /// Why neard cannot be given the key while it runs, once its chain is known.
     pub fn swap_obstacle(&self) -> Option<String> {
         let Told { version, chain_id } = self.told();
-        self.home.hot_swap_obstacle(version.as_deref(), &chain_id?, &self.options.account)
+        let config = &self.running.as_ref()?.config;
+        config.hot_swap_obstacle(version.as_deref(), &chain_id?, &self.options.account)
     }
 
     /// Starts of neard beyond the first.
@@ -164,7 +166,7 @@ impl Process {
             }
             let prepare = move || {
                 home.prepare(&home_role)?;
-                home.rpc_addr()
+                Ok((home.rpc_addr()?, home.config()?))
             };
             match tokio::task::spawn_blocking(prepare).await {
                 Ok(result) => result.map_err(|error: HomeError| error.to_string()),
@@ -175,7 +177,7 @@ impl Process {
     }
 
     /// The home is ready, or cannot be made so.
-    fn prepared(&mut self, rpc: Result<SocketAddr, String>) -> FromGuard {
+    fn prepared(&mut self, ready: Result<(SocketAddr, ConfigAtStart), String>) -> FromGuard {
         let Some(Preparing { deadline, cancelled, .. }) = self.preparing.take() else {
             return FromGuard::Nothing;
         };
@@ -183,13 +185,18 @@ impl Process {
             let why = "neard was to stop before it was started";
             return FromGuard::Tell(Event::NeardExited(why.to_owned()));
         }
-        match rpc.and_then(|rpc| self.spawn(Rpc::new(rpc), deadline)) {
+        match ready.and_then(|(rpc, config)| self.spawn(Rpc::new(rpc), config, deadline)) {
             Ok(()) => FromGuard::Nothing,
             Err(why) => FromGuard::Tell(Event::NeardNotStarted(why)),
         }
     }
 
-    fn spawn(&mut self, rpc: Rpc, deadline: Option<u64>) -> Result<(), String> {
+    fn spawn(
+        &mut self,
+        rpc: Rpc,
+        config: ConfigAtStart,
+        deadline: Option<u64>,
+    ) -> Result<(), String> {
         let (neard, from_guard) = Neard::spawn(SpawnOptions {
             guard: SpawnOptions::OWN_PROGRAM.into(),
             neard: self.options.binary.clone(),
@@ -199,7 +206,8 @@ impl Process {
             release_argv: self.options.release_argv.clone(),
         })
         .map_err(|error| format!("cannot start the guard of neard: {error}"))?;
-        self.running = Some(Running { neard, rpc, from_guard, identity: None, unanswered: None });
+        self.running =
+            Some(Running { neard, rpc, config, from_guard, identity: None, unanswered: None });
         Ok(())
     }
 
@@ -363,11 +371,11 @@ impl Process {
             return FromGuard::Tell(event);
         }
         if let Some(preparing) = &mut self.preparing {
-            let rpc = match (&mut preparing.work).await {
+            let ready = match (&mut preparing.work).await {
                 Ok(result) => result,
                 Err(error) => Err(format!("cannot prepare neard's home: {error}")),
             };
-            return self.prepared(rpc);
+            return self.prepared(ready);
         }
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = tokio::select! {
@@ -386,7 +394,11 @@ impl Process {
             }
             Some(GuardEvent::Exited(exit)) => {
                 self.running = None;
-                FromGuard::Tell(Event::NeardExited(exit.to_string()))
+                FromGuard::Tell(if exit.is_success() {
+                    Event::NeardFinished(exit.to_string())
+                } else {
+                    Event::NeardExited(exit.to_string())
+                })
             }
             Some(GuardEvent::SpawnFailed { error }) => {
                 self.running = None;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
@@ -17,11 +18,12 @@ use super::runtime_file::RuntimeFile;
 use super::serve::{listen, serve};
 use super::signals::Signals;
 use super::status_line::status_line;
-use super::{Keys, Snapshot, nodes};
+use super::{Keys, Snapshot, Takeovers, agent, history, nodes, pause};
 use crate::consul::{self, Client};
-use crate::control;
+use crate::control::{self, Pause};
 use crate::election::{
-    Action, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time, Transition,
+    Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time,
+    Transition,
 };
 use crate::logging;
 use crate::neard::boot_clock;
@@ -66,6 +68,8 @@ pub enum RunError {
     NeardDoesNotStart { binary: PathBuf, why: String },
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    #[error("cannot count: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl RunError {
@@ -83,6 +87,7 @@ impl RunError {
             | RunError::Control { .. }
             | RunError::RuntimeDir { .. }
             | RunError::NeardDoesNotStart { .. }
+            | RunError::Metrics(_)
             | RunError::Signals(_) => 1,
         }
     }
@@ -122,15 +127,30 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let keys = Keys::new(&account);
     let (events, inbox) = mpsc::channel(EVENTS);
     let machine = Machine::new(settings.election.clone(), now());
-    let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None));
+    let (snapshot, _) = watch::channel(Snapshot::take(&machine, None, 0, None, None));
     let consul = ConsulIo::new(client.clone(), keys.clone(), &settings.election, events.clone());
 
-    let api =
-        control::Api { consul: client.clone(), keys: keys.clone(), snapshot: snapshot.subscribe() };
+    let max_lag = settings.election.max_lag;
+    let api = control::Api {
+        consul: client.clone(),
+        keys: keys.clone(),
+        snapshot: snapshot.subscribe(),
+        events: events.clone(),
+        home: home.clone(),
+        promotion: settings.election.promotion,
+        max_lag,
+        planning: Arc::default(),
+    };
+    let takeovers = Takeovers::new()?;
     let (serve_end, serving_ends) = watch::channel(false);
-    let serving = serve(sockets, &api, &snapshot, &serving_ends);
+    let serving = serve(sockets, &api, &snapshot, &takeovers, &serving_ends);
+    let (told, pause) = watch::channel(None);
+    let following = [
+        tokio::spawn(agent::introduce(client.clone())),
+        tokio::spawn(pause::follow(client.clone(), keys.pause(), events.clone(), told)),
+    ];
     let publishing =
-        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe()));
+        tokio::spawn(nodes::publish(client.clone(), keys.clone(), snapshot.subscribe(), max_lag));
 
     let systemd = Notifier::from_env();
     let (tell_peers, peers) = watch::channel(None);
@@ -154,11 +174,18 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         runtime_file,
         runtime_dir: settings.runtime_dir.clone(),
         publishing: Some(publishing),
+        swap_obstacle: None,
+        pause,
+        chronicle: Chronicle::default(),
+        takeovers,
         systemd,
         peers,
         peer: None,
     };
     let result = supervisor.turn(inbox).await;
+    for task in following {
+        task.abort();
+    }
     serve_end.send_replace(true);
     for task in serving {
         let _ = task.await;
@@ -171,7 +198,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 /// Reads the keys and works out what neard is started with.
-pub(super) fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
+pub(crate) fn neard_options(settings: &Settings) -> Result<(NeardOptions, String), RunError> {
     let load = |flag, path: &PathBuf, kind| {
         KeyFile::load(path, kind, settings.allow_readable_keys)
             .map_err(|error| RunError::Key { flag, error })
@@ -253,6 +280,11 @@ struct Supervisor {
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
     publishing: Option<JoinHandle<()>>,
+    /// Why neard cannot be given the key while it runs, as known when it last came to vote.
+    swap_obstacle: Option<String>,
+    pause: watch::Receiver<Option<Pause>>,
+    chronicle: Chronicle,
+    takeovers: Takeovers,
     systemd: Notifier,
     peers: watch::Receiver<Peers>,
     /// The other node that held the lock last.
@@ -287,6 +319,7 @@ impl Supervisor {
                     self.carry_out(action).await;
                 }
                 self.publish_snapshot();
+                self.note_takeover();
             }
             let timeout = self.until_timeout();
             let news = tokio::select! {
@@ -342,14 +375,19 @@ impl Supervisor {
             Action::ReadKey { id } => self.consul.read_key(id),
             Action::ReadLeases => self.consul.read_leases(),
             Action::Watch(wanted) => self.consul.watch(wanted),
-            Action::Changed(transition) => self.log_change(transition),
+            Action::Changed(transition) => self.changed(transition),
             Action::Log(notice) => log(&notice),
             // Handled by the loop.
             Action::Exit(_) => {}
         }
     }
 
-    fn log_change(&self, Transition { from, to }: Transition) {
+    fn changed(&mut self, Transition { from, to }: Transition) {
+        // neard has told its version and chain by the time that it votes; its configuration counts
+        // as it was at its start.
+        if to == State::Voting {
+            self.swap_obstacle = self.process.swap_obstacle();
+        }
         let term = self.machine.record().map(|record| record.term);
         tracing::info!(
             target: "kneard::supervisor",
@@ -400,7 +438,10 @@ impl Supervisor {
             self.process.pid(),
             self.process.restarts(),
             self.process.version().as_deref(),
+            self.swap_obstacle.as_deref(),
         );
+        snapshot.pause.clone_from(&self.pause.borrow());
+        snapshot.report.paused = snapshot.pause.is_some();
         // The machine has no wall clock: its own records lack the time that was written.
         if let (Some(record), Some(since)) = (&mut snapshot.record, self.consul.since())
             && record.since.is_empty()
@@ -423,6 +464,14 @@ impl Supervisor {
             self.systemd.status(line);
         }
         self.snapshot.send_replace(snapshot);
+    }
+
+    fn note_takeover(&mut self) {
+        if let Some(takeover) = self.chronicle.observe(now(), &self.machine) {
+            self.takeovers.count(&takeover);
+            let (client, keys) = (self.client.clone(), self.keys.clone());
+            tokio::spawn(history::write(client, keys, takeover));
+        }
     }
 
     /// Without it a crash is noticed by the lease's end and not at once: not worth a stop.

@@ -4,8 +4,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Snapshot;
 use super::run::RunError;
+use super::{Snapshot, Takeovers};
 use crate::settings::Settings;
 use crate::systemd::{Socket, Sockets};
 use crate::{control, exporter};
@@ -32,13 +32,14 @@ pub fn serve(
     sockets: Sockets,
     api: &control::Api,
     snapshot: &watch::Sender<Snapshot>,
+    takeovers: &Takeovers,
     end: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     let exporters = sockets.exporter.into_iter().map(|socket| {
-        let (snapshot, end) = (snapshot.subscribe(), end.clone());
+        let (snapshot, takeovers, end) = (snapshot.subscribe(), takeovers.clone(), end.clone());
         match socket {
-            Socket::Tcp(socket) => tokio::spawn(exporter::serve(socket, snapshot, end)),
-            Socket::Unix(socket) => tokio::spawn(exporter::serve(socket, snapshot, end)),
+            Socket::Tcp(socket) => tokio::spawn(exporter::serve(socket, snapshot, takeovers, end)),
+            Socket::Unix(socket) => tokio::spawn(exporter::serve(socket, snapshot, takeovers, end)),
         }
     });
     let controls = sockets

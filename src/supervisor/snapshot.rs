@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::control::NodeReport;
-use crate::election::{Machine, Record, SessionId, State, Time};
+use crate::control::{NodeReport, Pause};
+use crate::election::{Machine, Promotion, Record, SessionId, State, Step, Time};
 use crate::neard::boot_clock;
 
 #[derive(Debug, Clone)]
@@ -18,6 +18,12 @@ pub struct Snapshot {
     pub record: Option<Record>,
     pub locked: bool,
     pub session: Option<SessionId>,
+    /// How far this node's own tenure is.
+    pub step: Option<Step>,
+    /// Takeovers are forbidden.
+    pub pause: Option<Pause>,
+    /// The height at which neard is to end, to be started again as what it was.
+    pub planned_restart: Option<u64>,
     lease_expires: Option<Time>,
     pub report: NodeReport,
 }
@@ -28,8 +34,10 @@ impl Snapshot {
         neard_pid: Option<i32>,
         neard_restarts: u64,
         neard_version: Option<&str>,
+        hot_swap_obstacle: Option<&str>,
     ) -> Self {
         let settings = machine.settings();
+        let hot_swap = settings.promotion == Promotion::HotSwap;
         Snapshot {
             state: machine.state(),
             neard_pid,
@@ -39,6 +47,9 @@ impl Snapshot {
             record: machine.record().cloned(),
             locked: machine.lock_holder().is_some(),
             session: machine.session().cloned(),
+            step: machine.step().cloned(),
+            pause: None,
+            planned_restart: machine.planned_restart(),
             lease_expires: machine.lease_expires(),
             report: NodeReport {
                 node_id: settings.node_id.clone(),
@@ -47,10 +58,20 @@ impl Snapshot {
                 state: machine.state().to_string(),
                 lease_ms: settings.lease.as_millis() as u64,
                 head: machine.head(),
+                lag: lag(machine),
+                paused: false,
                 kneard_version: env!("CARGO_PKG_VERSION").to_owned(),
                 neard_version: neard_version.map(str::to_owned),
+                hot_swap: Some(hot_swap),
+                hot_swap_obstacle: hot_swap_obstacle.filter(|_| hot_swap).map(str::to_owned),
+                consul_node: None,
             },
         }
+    }
+
+    /// This node holds the validator key, and its neard has confirmed it.
+    pub fn validates(&self) -> bool {
+        self.step == Some(Step::Active)
     }
 
     /// What is left of this node's lease.
@@ -58,4 +79,12 @@ impl Snapshot {
         let now = Time::from_nanos(boot_clock::now());
         self.lease_expires.map(|expires| expires.since(now))
     }
+}
+
+/// Blocks that a standby's head lies behind the holder's.
+fn lag(machine: &Machine) -> Option<u64> {
+    let record = machine.record().filter(|_| machine.step().is_none())?;
+    // A bound may never be reached.
+    let head = if record.head_is_bound { 0 } else { record.head };
+    Some(head.saturating_sub(machine.head()?))
 }

@@ -55,7 +55,7 @@ mod tests {
     fn snapshot(state: State) -> Snapshot {
         let settings = Settings::new("host-a", InstanceId("a".to_owned()), "machine-a");
         let machine = Machine::new(settings, Time::from_nanos(0));
-        let mut snapshot = Snapshot::take(&machine, None, 0, None);
+        let mut snapshot = Snapshot::take(&machine, None, 0, None, None);
         snapshot.state = state;
         snapshot
     }

@@ -158,6 +158,51 @@ impl Consul {
         cluster
     }
 
+    /// An agent that is no server, joined to this cluster, as each host has one. Its data is in
+    /// `directory`. It answers when this returns.
+    pub fn start_agent(&self, name: &str, directory: &Path) -> Server {
+        let servers = fs::read(&self.servers[0].config).expect("the server's configuration");
+        let mut config: Value = serde_json::from_slice(&servers).expect("JSON");
+        let join = format!("{}:{}", self.servers[0].ip, config["ports"]["serf_lan"]);
+        let net = own_network();
+        let ip = Ipv4Addr::new(127, net[0], net[1], 9);
+        let held = [0; 3].map(|port| TcpListener::bind((ip, port)).expect("bind loopback"));
+        let [serf, rpc, http_port] =
+            [0, 1, 2].map(|i: usize| held[i].local_addr().expect("bound").port());
+        drop(held);
+        for field in ["server", "bootstrap_expect"] {
+            config.as_object_mut().expect("an object").remove(field);
+        }
+        let over = json!({
+            "node_name": name,
+            "data_dir": directory.join(name),
+            "bind_addr": ip.to_string(),
+            "client_addr": ip.to_string(),
+            "ports": {"http": http_port, "server": rpc, "serf_lan": serf},
+            "retry_join": [join],
+        });
+        merge(&mut config, &over);
+        let path = directory.join(format!("{name}.json"));
+        fs::write(&path, config.to_string()).expect("write the configuration");
+        let mut agent = Server {
+            name: name.to_owned(),
+            ip,
+            http_port,
+            namespace: None,
+            config: path,
+            log: directory.join(format!("{name}.log")),
+            child: None,
+        };
+        agent.spawn(&binary());
+        let end = Instant::now() + READY_BOUND;
+        while !agent.knows_nodes(self.servers.len() + 1, None) {
+            agent.assert_alive();
+            assert!(Instant::now() < end, "no agent: {}", agent.log_tail());
+            thread::sleep(Duration::from_millis(50));
+        }
+        agent
+    }
+
     /// The servers, in the order of their names.
     pub fn servers(&self) -> &[Server] {
         &self.servers

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
 
 pub mod binaries;
+pub mod blocks;
 pub mod chain;
 pub mod consul;
 pub mod counting_proxy;
@@ -13,6 +14,7 @@ pub mod fake_server;
 pub mod http;
 pub mod kneard;
 pub mod netns;
+pub mod operator;
 pub mod pair;
 pub mod ports;
 pub mod process;

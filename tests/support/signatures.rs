@@ -73,6 +73,14 @@ pub fn wait_for_signature(home: &Path, moment: Duration, bound: Duration) -> Dur
     })
 }
 
+/// When the node of this home last did a thing, such as `key-loaded` or `key-unloaded`, in boot time.
+pub fn last(home: &Path, event: &str) -> Option<Duration> {
+    let log = fs::read_to_string(home.join("signatures.log")).ok()?;
+    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.into_iter().find(|line| line["event"] == event)?;
+    line["t"].as_u64().map(Duration::from_nanos)
+}
+
 /// The longest time without a signature between two moments, of all these homes together.
 pub fn longest_silence<P: AsRef<Path>>(homes: &[P], from: Duration, to: Duration) -> Duration {
     let mut times: Vec<_> = homes.iter().flat_map(|home| signing_times(home.as_ref())).collect();

@@ -119,7 +119,10 @@ impl Machine {
             }
             return;
         }
-        if !self.may_stand(view) || self.gives_way_until(view).is_some_and(|at| self.now < at) {
+        if !self.may_stand(view)
+            || self.is_held_back(view)
+            || self.gives_way_until(view).is_some_and(|at| self.now < at)
+        {
             return;
         }
         if !self.doppelganger.is_clear() {
@@ -223,8 +226,16 @@ impl Machine {
             Some(previous) if previous.head_is_bound => settings.propagation_delay,
             _ => settings.head_wait,
         };
-        let height = if settings.has(Mutant::HeadNotWaitedFor) { 0 } else { record.head };
-        let head = HeadRule { height, until: safe_at.max(view.first_seen()) + patience };
+        let from = safe_at.max(view.first_seen());
+        let mut head = HeadRule {
+            height: record.head,
+            until: from + patience,
+            told: self.past.head(),
+            told_until: from + settings.head_wait,
+        };
+        if settings.has(Mutant::HeadNotWaitedFor) {
+            (head.height, head.told) = (0, 0);
+        }
         Some((record, head))
     }
 

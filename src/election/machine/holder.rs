@@ -6,6 +6,7 @@ use super::{Machine, RETRY};
 use crate::election::mutant::{self, Mutant};
 use crate::election::neard::{Key, Process};
 use crate::election::record::bound_on_head;
+use crate::election::takeover;
 use crate::election::tenure::Signed;
 use crate::election::{
     Action, Entry, Lease, Notice, Outcome, Record, Refusal, Seen, Step, Time, Write,
@@ -15,7 +16,10 @@ impl Machine {
     pub(super) fn holder_timeouts(&self) -> Vec<Option<Time>> {
         let Some(tenure) = &self.tenure else { return Vec::new() };
         let step = match tenure.step {
-            Step::Waiting => vec![Some(tenure.safe_at), Some(tenure.head.until)],
+            Step::Waiting => vec![tenure.safe_at, tenure.head.until, tenure.head.told_until]
+                .into_iter()
+                .map(Some)
+                .collect(),
             Step::Promoting { since } => {
                 vec![Some(since + self.settings.promotion_timeout), Some(tenure.lease.expires())]
             }
@@ -72,7 +76,7 @@ impl Machine {
     fn advance_promotion(&mut self, out: &mut Vec<Action>) {
         let Some(tenure) = &self.tenure else { return };
         match tenure.step {
-            Step::Waiting if !self.neard.in_sync() => self.release("neard is not in sync"),
+            Step::Waiting if !self.neard.in_sync() => self.release(takeover::NOT_IN_SYNC),
             Step::Waiting => {
                 let safe_at = tenure.safe_at;
                 let may = self.neard.is_eligible()
@@ -93,7 +97,7 @@ impl Machine {
                 self.drain("neard did not confirm the validator key in time", out);
             }
             Step::Active if self.neard.out_of_sync_for(self.now) > self.sync_patience() => {
-                self.drain("neard is not in sync", out);
+                self.drain(takeover::NOT_IN_SYNC, out);
             }
             Step::Promoting { .. }
             | Step::Active

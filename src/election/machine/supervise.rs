@@ -6,6 +6,7 @@ use super::{Complaint, Machine, SLOW_RETRY};
 use crate::election::mutant::Mutant;
 use crate::election::neard::{EAGER_STATUS_INTERVAL, Key, Process};
 use crate::election::session::Session;
+use crate::election::takeover;
 use crate::election::{
     Action, ExitReason, NeardStatus, Notice, Role, SessionId, SignKey, Step, Time,
 };
@@ -180,6 +181,8 @@ impl Machine {
             _ => Role::Standby,
         };
         let key = if role == Role::Standby { Key::Out } else { Key::In };
+        // It starts without the height at which the one before was to end.
+        self.planned_restart = None;
         self.neard.starts(self.now, key);
         out.push(Action::StartNeard(role));
     }
@@ -221,9 +224,9 @@ impl Machine {
         }
         match &self.tenure {
             Some(tenure) if tenure.is_promoted() && !self.neard.is_down() => {
-                self.drain("kneard is stopping", out);
+                self.drain(takeover::STOPPING, out);
             }
-            Some(_) => self.release("kneard is stopping"),
+            Some(_) => self.release(takeover::STOPPING),
             None => {}
         }
         // One that unloads the key is stopped when it has: the successor waits for that.

@@ -152,12 +152,4 @@ impl Machine {
         }
         self.terminate_neard(self.settings.stop_timeout, out);
     }
-
-    /// Gives the key to another node, on an operator's word. Only a node that has it can.
-    pub(super) fn switch_over(&mut self, to: Option<String>, out: &mut Vec<Action>) {
-        if let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.step == Step::Active) {
-            tenure.successor = to;
-            self.drain("switchover", out);
-        }
-    }
 }

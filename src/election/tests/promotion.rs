@@ -56,6 +56,30 @@ fn a_bound_on_the_head_is_waited_for_no_longer_than_blocks_travel() {
     assert!(reached.contains(&Action::TerminateNeard));
 }
 
+/// The predecessor is dead, and what it signed while alive is on its way to a node that lags.
+#[test]
+fn a_head_that_a_holder_has_told_is_waited_for_even_if_only_a_bound_is_known_now() {
+    let mut node = Node::standby();
+    let mut alive = record(7, 3, RecordState::Active);
+    alive.head = HEAD + 4;
+    node.watched(0, entry(INDEX, Some(&session("other")), &alive));
+    let mut released = record(7, 4, RecordState::Released);
+    released.head = HEAD + 20;
+    released.head_is_bound = true;
+    node.watched(100, entry(INDEX + 1, None, &released));
+    node.written(100, Outcome::Committed(50));
+    let mut index = 50;
+    for now in (1_100..5_000).step_by(1_000) {
+        assert!(!node.tick(now).contains(&Action::TerminateNeard), "{now}");
+        index += 1;
+        node.written(now, Outcome::Committed(index));
+        node.status(now, in_sync(HEAD + 3, SignKey::None));
+    }
+    node.tick(4_200);
+    let reached = node.status(4_200, in_sync(HEAD + 4, SignKey::None));
+    assert!(reached.contains(&Action::TerminateNeard), "{reached:?}");
+}
+
 #[test]
 fn the_guard_is_armed_before_neard_starts_with_the_key() {
     let mut node = Node::promoting();

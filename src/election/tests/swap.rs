@@ -10,7 +10,7 @@ use crate::election::{
 /// When neard is told to load the key.
 const START_MS: u64 = 2_000;
 /// When the key of [`holder`] is taken out softly, and when the guard kills for it.
-const SOFT_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS - 1_000;
+const SOFT_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS - 500;
 const KILL_MS: u64 = 2_010 + LEASE_MS - KILL_MARGIN_MS;
 
 fn swapping() -> Settings {
@@ -78,6 +78,15 @@ fn neard_is_not_told_to_reload_while_it_may_still_die_of_sighup() {
     assert_eq!(node.tick(999), []);
     let kill_at = at(LEASE_MS - KILL_MARGIN_MS);
     assert!(node.tick(1_000).contains(&Action::LoadKey { kill_at }));
+}
+
+#[test]
+fn neard_is_asked_for_the_key_soon_although_nothing_else_happens() {
+    let mut node = loading();
+    assert_eq!(node.machine.next_timeout(), Some(at(START_MS + 10)));
+    assert_eq!(node.all(START_MS + 10, Event::Tick).len(), 1, "a question");
+    node.status(START_MS + 11, in_sync(HEAD, SignKey::None));
+    assert_eq!(node.machine.next_timeout(), Some(at(START_MS + 20)));
 }
 
 #[test]

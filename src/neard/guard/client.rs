@@ -90,6 +90,13 @@ pub struct Exit {
     pub reason: ExitReason,
 }
 
+impl Exit {
+    /// neard ended as a program that has done its work.
+    pub fn is_success(&self) -> bool {
+        self.status == NeardStatus::Code(0) && self.reason == ExitReason::ByItself
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.reason {

@@ -1,5 +1,5 @@
-//! Whatever is written to the control socket: kneard answers two questions, and everything else
-//! with an error.
+//! Whatever is written to the control socket: kneard answers what it can know without Consul, and
+//! everything else with an error.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use kneard::consul::{Client, ClientConfig};
 use kneard::control::{Api, Failure, Status};
-use kneard::election::{InstanceId, Machine, Settings, Time};
+use kneard::election::{InstanceId, Machine, Promotion, Settings, Time};
+use kneard::neard::home::Home;
 use kneard::supervisor::{Keys, Snapshot};
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,11 +28,19 @@ thread_local! {
             Settings::new("node", InstanceId("instance".to_owned()), "host"),
             Time::default(),
         );
-        let snapshot = Snapshot::take(&machine, Some(1), 0, None);
+        let snapshot = Snapshot::take(&machine, Some(1), 0, None, None);
+        let home = tempfile::tempdir().expect("a home").keep();
+        std::fs::write(home.join("config.json"), r#"{"network": {}}"#).expect("a config.json");
         let api = Api {
             consul: Client::new(config).expect("a client"),
             keys: Keys::new("a.near"),
             snapshot: tokio::sync::watch::channel(snapshot).1,
+            // Nobody takes orders: kneard is always just stopping.
+            events: tokio::sync::mpsc::channel(1).0,
+            home: Home::open(&home).expect("a home"),
+            promotion: Promotion::Restart,
+            max_lag: 10,
+            planning: Default::default(),
         };
         (runtime, api)
     };
@@ -67,19 +76,19 @@ pub fn run(data: &[u8]) {
     let status: u16 = words.next().and_then(|status| status.parse().ok()).expect("a status");
     let asked = String::from_utf8_lossy(data);
     match status {
-        // The only question that has an answer without Consul.
+        // The only questions that have an answer without Consul.
         200 => {
-            assert!(asked.contains("/status"), "{asked}");
-            if !body.is_empty() {
+            assert!(asked.contains("/status") || asked.contains("/maintenance"), "{asked}");
+            if !body.is_empty() && !asked.contains("/maintenance") {
                 let status: Status = serde_json::from_slice(body).expect("a status");
                 assert!(status.consul_error.is_some() && status.nodes.is_none());
             }
         }
-        404 | 503 if !body.is_empty() => {
+        404 | 409 | 503 if !body.is_empty() => {
             let failure: Failure = serde_json::from_slice(body).expect("a reason");
             super::assert_one_line(&failure.error);
         }
-        400 | 404 | 405 | 414 | 417 | 431 | 503 => {}
+        400 | 404 | 405 | 409 | 413 | 414 | 417 | 431 | 503 => {}
         _ => panic!("{status} to {asked:?}"),
     }
 }
