@@ -12,9 +12,10 @@ fileset.toSource {
     ../src
     ../systemd
     # Compiled in.
-    (fileset.maybeMissing ../docs/consul-policy.hcl)
+    ../docs/consul-policy.hcl
     # Named by Cargo.toml.
     ../tests/bench
+    ../tests/chaos
     ../tests/neard-sim
     ../tests/proof
   ];

@@ -9,7 +9,7 @@ let
   cfg = config.kuutamo.consul;
   json = pkgs.formats.json { };
 
-  # As docs/configuration.md explains them.
+  # As docs/consul-policy.hcl has them, with its reasons.
   rules = node: kneard: {
     session = lib.genAttrs ([ node ] ++ kneard.agents) (_: {
       policy = "write";
@@ -25,8 +25,6 @@ let
       "kuutamod-nodes/${kneard.accountId}/".policy = "write";
       "kuutamod-history/${kneard.accountId}/".policy = "write";
     };
-    # Whether the holder's session lives, for kneard-ctl active-validator.
-    session_prefix."".policy = "read";
   };
   policy = node: kneard: {
     Name = "kneard-${node}";
