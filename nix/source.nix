@@ -13,6 +13,7 @@ fileset.toSource {
     ../systemd
     # Compiled in.
     ../docs/consul-policy.hcl
+    ../tests/fuzz/src
     # Named by Cargo.toml.
     ../tests/bench
     ../tests/chaos
