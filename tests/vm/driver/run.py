@@ -76,7 +76,9 @@ def main() -> int:
     name = options.script.stem
     logger = Logger(name, options.logs / "log")
     text = source(options.script)
-    programs = stage.Programs(options.image, options.bin, options.consul, VM.parent.parent / "systemd")
+    # Other unit files than those of this repository: what the NixOS modules make of them.
+    units = Path(os.environ.get("KNEARD_VM_UNITS", VM.parent.parent / "systemd"))
+    programs = stage.Programs(options.image, options.bin, options.consul, units)
     started = time.monotonic()
     with _memory(options.directory):
         machines = stage.build(

@@ -200,6 +200,9 @@ def _consul(root: Path, name: str) -> None:
         "retry_interval": "1s",
         "performance": {"raft_multiplier": 1},
         "ports": {"dns": -1, "serf_wan": -1, "grpc": -1},
+        # Or Consul ends the holder's session some seconds after its host, in one case of eight
+        # before the lease ends, and then makes the standby wait out the lock's delay.
+        "autopilot": {"cleanup_dead_servers": False},
         "leave_on_terminate": False,
         "skip_leave_on_interrupt": True,
         "disable_update_check": True,

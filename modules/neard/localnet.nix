@@ -1,0 +1,6 @@
+# neard on localnet.
+{ lib, ... }:
+{
+  imports = [ ./. ];
+  kuutamo.neard.chainId = lib.mkDefault "localnet";
+}

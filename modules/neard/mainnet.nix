@@ -1,0 +1,6 @@
+# neard on mainnet.
+{ lib, ... }:
+{
+  imports = [ ./. ];
+  kuutamo.neard.chainId = lib.mkDefault "mainnet";
+}

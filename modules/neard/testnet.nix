@@ -1,0 +1,6 @@
+# neard on testnet.
+{ lib, ... }:
+{
+  imports = [ ./. ];
+  kuutamo.neard.chainId = lib.mkDefault "testnet";
+}

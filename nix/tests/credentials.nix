@@ -1,0 +1,6 @@
+# The validator key is a credential, and nowhere else.
+{ pkgs }:
+import ./common.nix {
+  inherit pkgs;
+  name = "credentials";
+}
