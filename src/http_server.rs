@@ -9,6 +9,7 @@ use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -28,16 +29,21 @@ async fn serve_within(mut listener: impl Listener, router: Router, limit: Durati
     // Nobody closes the semaphore.
     while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
         let (stream, _) = listener.accept().await;
-        let service = TowerToHyperService::new(router.clone());
+        let connection = answer(stream, router.clone());
         tokio::spawn(async move {
-            let connection = http1::Builder::new()
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service);
             // What is wrong with a client is the client's to report.
             let _ = timeout(limit, connection).await;
             drop(permit);
         });
     }
+}
+
+/// One connection: one question and its answer.
+pub(crate) async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = connection.await;
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use support::{
     binaries::run_to_end,
     chain::Chain,
     consul::Consul,
-    exclusive::exclusive,
     fake_server::{Behaviour, FakeServer},
     kneard::errors,
     pair::setup,
     ports::free_port,
     snapshot::{assert_unchanged, snapshot},
+    turn::turn,
     wait::{secs, stays, wait_until},
 };
 
@@ -40,7 +40,7 @@ fn consul_that_is_of_no_use() {
         ("answers nothing", Some(Behaviour::Answers(String::new())), ""),
         ("never answers", Some(Behaviour::Silent), ""),
     ];
-    let _turn = exclusive();
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let chain = Chain::start(directory.path());
     for (index, (case, behaviour, names)) in cases.into_iter().enumerate() {
@@ -90,7 +90,7 @@ fn failing_neard(directory: &Path, script: &str) -> std::path::PathBuf {
 
 #[test]
 fn neard_that_exits_at_once() {
-    let _turn = exclusive();
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let consul = Consul::start();
     let chain = Chain::start(directory.path());

@@ -233,9 +233,9 @@ fn config_that_is_none() {
     let scene = Scene::new();
     let config = scene.config();
     scene.edit(&config, |config| {
-        config.as_object_mut().unwrap().remove("rpc");
+        config["rpc"] = serde_json::Value::Null;
     });
-    scene.assert_refused("a config.json without rpc", USAGE, &[path(&config), "rpc"]);
+    scene.assert_refused("a config.json with rpc turned off", USAGE, &[path(&config), "rpc"]);
 }
 
 #[test]

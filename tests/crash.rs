@@ -12,6 +12,7 @@ use support::{
     election,
     kneard::LEASE,
     pair::{Pair, TAKEOVER},
+    signatures::wait_for_signature,
     wait::{boot_time, millis, report, secs, watch_closely},
 };
 
@@ -32,6 +33,7 @@ fn killed_kneard_takes_its_neard_along() {
         pair.holder.wait_exit(secs(5));
         pair.standby.wait_for("Validating", TAKEOVER);
         takeovers.push(boot_time() - start);
+        wait_for_signature(&pair.standby.setup.home, start, TAKEOVER);
         pair.exchange();
         pair.revive_standby();
     }

@@ -5,14 +5,14 @@ mod support;
 use support::{
     chain::Chain,
     consul::Consul,
-    exclusive::exclusive,
     pair,
+    turn::turn,
     wait::{secs, wait_until},
 };
 
 #[test]
 fn a_key_that_signs_elsewhere_is_not_taken_until_it_stops() {
-    let _turn = exclusive();
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let consul = Consul::cluster(1);
     let mut chain = Chain::start(directory.path());

@@ -327,7 +327,10 @@ fn the_rpc_address_is_one_that_can_be_connected_to() {
     let scene = Scene::new();
     let home = Home::open(&scene.home()).unwrap();
     assert_eq!(home.rpc_addr().unwrap().to_string(), "127.0.0.1:3030");
+    // neard's own default when nothing is said.
     fs::write(scene.in_home("config.json"), r#"{"network":{}}"#).unwrap();
+    assert_eq!(home.rpc_addr().unwrap().to_string(), "127.0.0.1:3030");
+    fs::write(scene.in_home("config.json"), r#"{"network":{},"rpc":null}"#).unwrap();
     let error = home.rpc_addr().unwrap_err().to_string();
     assert!(error.contains("has no object \"rpc\""), "{error}");
 }

@@ -6,7 +6,7 @@ use std::{env, path::PathBuf};
 
 use support::{
     binaries::{self, Ended, run_to_end},
-    exclusive::exclusive,
+    turn::turn,
     wait::secs,
 };
 
@@ -30,7 +30,7 @@ fn assert_told(ended: &Ended, consul: &str) {
 
 #[test]
 fn demo_on_a_real_consul() {
-    let _turn = exclusive();
+    let _turn = turn();
     let consul = support::consul::binary();
     let ended = demo(vec![consul.parent().unwrap().to_owned()]);
     assert_told(&ended, "consul: /");
@@ -38,7 +38,7 @@ fn demo_on_a_real_consul() {
 
 #[test]
 fn demo_on_the_consul_stand_in() {
-    let _turn = exclusive();
+    let _turn = turn();
     let nothing = tempfile::tempdir().unwrap();
     assert_told(&demo(vec![nothing.path().to_owned()]), "consul: the stand-in in this process");
 }

@@ -6,11 +6,11 @@ use support::{
     binaries::run_to_end,
     chain::Chain,
     consul::Consul,
-    exclusive::{Exclusive, exclusive},
     kneard::{Kneard, LEASE, Setup},
     pair::setup,
     ports::free_port,
     signatures::assert_one_signer,
+    turn::{Turn, turn},
     wait::{secs, stays, wait_until},
 };
 
@@ -20,12 +20,12 @@ struct Stage {
     _chain: Chain,
     _consul: Consul,
     _directory: tempfile::TempDir,
-    _turn: Exclusive,
+    _turn: Turn,
 }
 
 /// A first kneard that validates, and a second one to be started with a mistake.
 fn stage() -> Stage {
-    let turn = exclusive();
+    let turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let consul = Consul::start();
     let chain = Chain::start(directory.path());

@@ -9,11 +9,11 @@ use support::{
     chain::Chain,
     consul::Consul,
     counting_proxy::CountingProxy,
-    exclusive::exclusive,
     kneard::LEASE,
     netns::{Hosts, Wire},
     pair::setup,
-    signatures::assert_one_signer,
+    signatures::{assert_one_signer, wait_for_signature},
+    turn::turn,
     wait::{boot_time, report, secs, wait_until},
 };
 
@@ -24,7 +24,7 @@ const NEARD_RESTART: Duration = Duration::from_secs(5);
 const CENTRE: usize = 0;
 
 fn cut_off(wires: &[Wire]) {
-    let _turn = exclusive();
+    let _turn = turn();
     let hosts = Hosts::new(3);
     let directory = tempfile::tempdir().unwrap();
     let centre = hosts.host(CENTRE);
@@ -66,6 +66,7 @@ fn cut_off(wires: &[Wire]) {
         assert_eq!(standby.state().as_deref(), Some("Validating"), "the new holder stays so");
         (holder.state()? == "Voting").then_some(())
     });
+    wait_for_signature(&standby.setup.home, start, secs(30));
     let verdict = assert_one_signer(&homes);
     assert_eq!(verdict.changes, 1, "{}", verdict.text);
 }

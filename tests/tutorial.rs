@@ -23,11 +23,11 @@ use nix::{
 
 use support::{
     binaries,
-    exclusive::exclusive,
     kneard::state,
     netns::NetNs,
     process::kill_group,
     signatures::assert_one_signer,
+    turn::turn,
     wait::{millis, secs, wait_until},
 };
 
@@ -222,7 +222,7 @@ fn assert_logged(log: &str, parts: &[&str]) {
 
 #[test]
 fn every_command_as_it_stands() {
-    let _turn = exclusive();
+    let _turn = turn();
     let desk = Desk::new();
     let _runner = desk.terminal("procfile", "honcho start");
     let node0 = desk.data.join("near/localnet/node0/node_key.json");

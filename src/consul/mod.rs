@@ -8,6 +8,9 @@
 mod answer;
 pub mod client;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod model;
 pub mod stand_in;
 mod tls;

@@ -63,6 +63,14 @@ impl Client {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|error| ClientError::Connect { path: self.path.clone(), error })?;
+        self.ask(stream, path).await
+    }
+
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        stream: UnixStream,
+        path: &str,
+    ) -> Result<T, ClientError> {
         let answer = tokio::time::timeout(LIMIT, exchange(stream, path));
         let (status, body) = answer
             .await

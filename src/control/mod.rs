@@ -1,6 +1,9 @@
 //! The control socket: what it says, who serves it and who asks.
 
 mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod server;
 mod types;
 

@@ -55,12 +55,15 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Answers until it is dropped.
 pub async fn serve(listener: UnixListener, api: Api) {
-    let router = Router::new()
+    http_server::serve(listener, router(api)).await;
+}
+
+pub(super) fn router(api: Api) -> Router {
+    Router::new()
         .route("/active_validator", get(active_validator))
         .route("/status", get(status))
         .fallback(async || failure(StatusCode::NOT_FOUND, "no such question".to_owned()))
-        .with_state(api);
-    http_server::serve(listener, router).await;
+        .with_state(api)
 }
 
 async fn active_validator(Shared(api): Shared<Api>) -> Response {

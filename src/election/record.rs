@@ -9,6 +9,10 @@ use super::settings::MAX_LOCK_DELAY;
 /// The only version of the record that this code reads and writes.
 const VERSION: u32 = 1;
 
+/// The highest term and the highest beat that are believed. Where they cannot grow any more, two
+/// writes would look like one, and a holder that renews its lease like one that does not.
+const HIGHEST_COUNT: u64 = u64::MAX / 2;
+
 /// A random number that tells one run of kneard from every other. The identity of a holder is this
 /// and its session, never the node id alone: two hosts may carry the same one by mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,13 +148,18 @@ pub enum Content {
 
 impl Content {
     pub fn parse(value: &[u8]) -> Self {
+        // The parser would take a list for a record.
+        if value.trim_ascii_start().first() != Some(&b'{') {
+            return Content::Unreadable;
+        }
         match serde_json::from_slice::<Record>(value) {
             // No node can have written another lease: one of zero would let a successor in at
-            // once, and one of years would keep everyone out.
+            // once, and one of years would keep everyone out. Nor can it have counted so far.
             Ok(record)
                 if record.version == VERSION
                     && record.lease_ms > 0
-                    && record.lease() <= MAX_LOCK_DELAY =>
+                    && record.lease() <= MAX_LOCK_DELAY
+                    && record.term.max(record.beat) <= HIGHEST_COUNT =>
             {
                 Content::Record(record)
             }

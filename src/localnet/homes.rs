@@ -63,8 +63,16 @@ pub fn init(neard: &Program, data: &Path, ports: &Ports) -> Result<()> {
     write_genesis(data)?;
     let boot_node = boot_node(data, ports)?;
     for (number, (rpc, network)) in ports.nodes.iter().enumerate() {
-        let boot_nodes = if number == 0 { "" } else { &boot_node };
-        adapt(&data.join(format!("node{number}/config.json")), *rpc, Some(*network), boot_nodes)?;
+        let home = data.join(format!("node{number}"));
+        let config = home.join("config.json");
+        let mut json = read_json(&config)?;
+        adapt(&mut json, *rpc, if number == 0 { "" } else { &boot_node });
+        let address = format!("127.0.0.1:{network}");
+        let key = node_key(&home)?;
+        json["network"]["addr"] = json!(address);
+        // Where the other validators look for this one.
+        json["network"]["public_addrs"] = json!([format!("{key}@{address}")]);
+        write_json(&config, &json)?;
     }
     for (number, rpc) in ports.kneard_rpc.iter().enumerate() {
         let home = data.join(format!("kneard{number}"));
@@ -72,11 +80,10 @@ pub fn init(neard: &Program, data: &Path, ports: &Ports) -> Result<()> {
         fs::copy(data.join(VALIDATOR).join("genesis.json"), home.join("genesis.json"))?;
         let key = serde_json::to_vec_pretty(&new_node_key()?)?;
         atomic_file::write(&home.join("voter_node_key.json"), &key, 0o600)?;
-        let config = home.join("config.json");
-        let unfinished = home.join("config.json.new");
-        fs::copy(data.join(VALIDATOR).join("config.json"), &unfinished)?;
-        adapt(&unfinished, *rpc, None, "")?;
-        fs::rename(unfinished, config)?;
+        let mut json = read_json(&data.join(VALIDATOR).join("config.json"))?;
+        adapt(&mut json, *rpc, "");
+        shadow(&mut json);
+        write_json(&home.join("config.json"), &json)?;
     }
     Ok(())
 }
@@ -102,9 +109,17 @@ pub fn node_command(neard: &Program, home: &Path) -> Command {
 
 /// The first node as the others find it.
 pub fn boot_node(data: &Path, ports: &Ports) -> Result<String> {
-    let key = read_json(&data.join("node0/node_key.json"))?;
-    let Some(key) = key["public_key"].as_str() else { bail!("node0's key has no public_key") };
+    let key = node_key(&data.join("node0"))?;
     Ok(format!("{key}@127.0.0.1:{}", ports.nodes[0].1))
+}
+
+/// The public key by which other nodes know the node of a home.
+fn node_key(home: &Path) -> Result<String> {
+    let path = home.join("node_key.json");
+    match read_json(&path)?["public_key"].as_str() {
+        Some(key) => Ok(key.to_owned()),
+        None => bail!("{} has no public_key", path.display()),
+    }
 }
 
 /// What a failed neard complains of: the panic's message and not the backtrace below it.
@@ -130,26 +145,39 @@ fn write_genesis(data: &Path) -> Result<()> {
     ] {
         genesis[threshold] = json!(0);
     }
-    let text = serde_json::to_vec_pretty(&genesis)?;
     for number in 0..=NODES {
-        atomic_file::write(&data.join(format!("node{number}/genesis.json")), &text, 0o644)?;
+        write_json(&data.join(format!("node{number}/genesis.json")), &genesis)?;
     }
     Ok(())
 }
 
-fn adapt(config: &Path, rpc: u16, network: Option<u16>, boot_nodes: &str) -> Result<()> {
-    let mut json = read_json(config)?;
+fn adapt(json: &mut Value, rpc: u16, boot_nodes: &str) {
     json["rpc"]["addr"] = json!(format!("127.0.0.1:{rpc}"));
-    if let Some(port) = network {
-        json["network"]["addr"] = json!(format!("127.0.0.1:{port}"));
-    }
     json["network"]["boot_nodes"] = json!(boot_nodes);
     // Three nodes have two peers each, and neard waits for three before it makes blocks.
     json["consensus"]["min_num_peers"] = json!(1);
     // Everybody is on loopback, and nothing asks for this machine's public address.
     json["network"]["trusted_stun_servers"] = json!([]);
     json["network"]["allow_private_ip_in_public_addrs"] = json!(true);
-    atomic_file::write(config, &serde_json::to_vec_pretty(&json)?, 0o644)?;
+}
+
+/// What a standby needs to sign from its first block on: to follow the validator's shards as the
+/// validator itself does. neard's own localnet has every node track all, which lacks the state
+/// transitions that a chunk's witness is made of (nearcore `chain/chain/src/chain.rs`,
+/// `should_produce_state_witness_for_this_or_next_epoch`).
+fn shadow(json: &mut Value) {
+    if json.get("tracked_shards_config").is_some() {
+        json["tracked_shards_config"] = json!({"ShadowValidator": VALIDATOR});
+    } else {
+        // Before nearcore 2.7.
+        json["tracked_shards"] = json!([]);
+        json["tracked_shadow_validator"] = json!(VALIDATOR);
+    }
+    json["store"]["load_mem_tries_for_tracked_shards"] = json!(true);
+}
+
+fn write_json(path: &Path, json: &Value) -> Result<()> {
+    atomic_file::write(path, &serde_json::to_vec_pretty(json)?, 0o644)?;
     Ok(())
 }
 
@@ -169,4 +197,25 @@ fn new_node_key() -> Result<Value> {
         "public_key": text(key.verifying_key().as_bytes()),
         "secret_key": text(&key.to_keypair_bytes()),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kneards_neard_follows_the_validators_shards() {
+        let mut config = json!({"tracked_shards_config": "AllShards", "store": {"path": null}});
+        shadow(&mut config);
+        let shadowed = json!({"ShadowValidator": "node3"});
+        let store = json!({"path": null, "load_mem_tries_for_tracked_shards": true});
+        assert_eq!(config, json!({"tracked_shards_config": shadowed, "store": store}));
+
+        let mut older = json!({"tracked_shards": [0], "store": {"path": null}});
+        shadow(&mut older);
+        assert_eq!(
+            older,
+            json!({"tracked_shards": [], "tracked_shadow_validator": "node3", "store": store})
+        );
+    }
 }

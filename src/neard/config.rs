@@ -31,62 +31,55 @@ pub(super) struct NeardConfig {
 /// The text with comments blanked out, byte for byte as long as the original, so that a place in
 /// the one is the same place in the other.
 pub(super) fn blank_comments(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    blank_comments_in(&mut bytes);
+    // Only whole characters were replaced; text it stays.
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The same in place, so that no copy of a secret is made.
+pub(super) fn blank_comments_in(text: &mut [u8]) {
+    #[derive(Clone, Copy)]
     enum State {
         Code,
         String,
+        /// After a backslash in a string.
+        Escaped,
         Line,
         Block,
     }
     let mut state = State::Code;
-    let mut blanked = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    let blank = |c: char, into: &mut String| match c {
-        '\n' => into.push('\n'),
-        c => into.extend(std::iter::repeat_n(' ', c.len_utf8())),
-    };
-    while let Some(c) = chars.next() {
-        match state {
-            State::Code => match (c, chars.peek()) {
-                ('#', _) | ('/', Some('/')) => {
-                    state = State::Line;
-                    blank(c, &mut blanked);
-                }
-                ('/', Some('*')) => {
-                    state = State::Block;
-                    blanked.push_str("  ");
-                    chars.next();
-                }
-                _ => {
-                    if c == '"' {
-                        state = State::String;
-                    }
-                    blanked.push(c);
-                }
-            },
-            State::String => {
-                blanked.push(c);
-                match c {
-                    '"' => state = State::Code,
-                    '\\' => blanked.extend(chars.next()),
-                    _ => {}
-                }
+    let mut place = 0;
+    while let Some(&byte) = text.get(place) {
+        let next = text.get(place + 1).copied();
+        // What follows belongs to it.
+        let mut pair = false;
+        let (after, is_comment) = match (state, byte) {
+            (State::Code, b'#') => (State::Line, true),
+            (State::Code, b'/') if next == Some(b'/') => (State::Line, true),
+            (State::Code, b'/') if next == Some(b'*') => {
+                pair = true;
+                (State::Block, true)
             }
-            State::Line => {
-                if c == '\n' {
-                    state = State::Code;
-                }
-                blank(c, &mut blanked);
+            (State::Code, b'"') | (State::Escaped, _) => (State::String, false),
+            (State::String, b'"') => (State::Code, false),
+            (State::String, b'\\') => (State::Escaped, false),
+            (State::Line, b'\n') => (State::Code, true),
+            (State::Block, b'*') if next == Some(b'/') => {
+                pair = true;
+                (State::Code, true)
             }
-            State::Block => {
-                blank(c, &mut blanked);
-                if c == '*' && chars.next_if_eq(&'/').is_some() {
-                    blanked.push(' ');
-                    state = State::Code;
-                }
+            (State::Line | State::Block, _) => (state, true),
+            (State::Code | State::String, _) => (state, false),
+        };
+        let length = if pair { 2 } else { 1 };
+        if is_comment {
+            for byte in text[place..place + length].iter_mut().filter(|byte| **byte != b'\n') {
+                *byte = b' ';
             }
         }
+        (state, place) = (after, place + length);
     }
-    blanked
 }
 
 /// An object's fields in order, each value as the piece of text it is.
@@ -126,6 +119,11 @@ impl<'a> Object<'a> {
         Ok(value.filter(|value| value.get() != "null"))
     }
 
+    /// Whether the field is there, be it null.
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+
     fn string(&self, name: &str) -> Result<Option<String>, String> {
         self.get(name)?
             .map(|value| {
@@ -160,18 +158,24 @@ impl NeardConfig {
         let blanked = blank_comments(text);
         let root = root(&blanked)?;
         let (_, network) = network(&root)?;
-        let rpc_addr = match root.get("rpc")? {
-            None => None,
+        let addr = match root.get("rpc")? {
+            // To neard "not there" is the default, and null is none.
+            None if root.has("rpc") => None,
+            None => Some(DEFAULT_RPC_ADDR.to_owned()),
             Some(rpc) => {
                 let addr = Object::parse(rpc.get())
                     .map_err(|_| "has an \"rpc\" that is not an object; correct it")?
                     .string("addr")?;
-                let addr = addr.as_deref().unwrap_or(DEFAULT_RPC_ADDR);
-                Some(addr.parse().map_err(|_| {
-                    format!("has an rpc.addr {addr:?} that is not ADDRESS:PORT; correct it")
-                })?)
+                Some(addr.unwrap_or_else(|| DEFAULT_RPC_ADDR.to_owned()))
             }
         };
+        let rpc_addr = addr
+            .map(|addr| {
+                addr.parse().map_err(|_| {
+                    format!("has an rpc.addr {addr:?} that is not ADDRESS:PORT; correct it")
+                })
+            })
+            .transpose()?;
         let allow_private = network.get("allow_private_ip_in_public_addrs")?;
         Ok(Self {
             rpc_addr,
@@ -287,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn comments_are_blanked_outside_of_strings_only() {
+        for (text, blanked) in [
+            ("{} // é\n1", "{}      \n1"),
+            ("{} # a \" b\n1", "{}        \n1"),
+            ("a/* \"x\n*/b", "a     \n  b"),
+            ("/*/ 1 */2", "        2"),
+            (r#""http://x # /* \" // " /1"#, r#""http://x # /* \" // " /1"#),
+            ("1 /* no end", "1          "),
+        ] {
+            assert_eq!(blank_comments(text), blanked, "{text}");
+        }
+    }
+
+    #[test]
     fn missing_fields_are_added_and_null_ones_replaced() {
         let announced = ["k@1.2.3.4:1".to_owned()];
         let edit = |text| with_network(text, &addr(), &announced).unwrap();
@@ -320,6 +338,8 @@ mod tests {
                 allow_private_ip_in_public_addrs: false,
             }
         );
+        let without = NeardConfig::read(r#"{"network":{}}"#).unwrap();
+        assert_eq!(without, config);
         let config = NeardConfig::read(
             r#"{"network":{"allow_private_ip_in_public_addrs":true},"rpc":null,
                 "validator_key_file":"v.json","node_key_file":"n.json"}"#,

@@ -4,6 +4,7 @@
 //! written, a secret ed25519 key is 64 bytes of which the last 32 are the public key, secp256k1
 //! keys are 64 (public) and 32 (secret) bytes.
 
+use super::config::blank_comments_in;
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::fmt;
@@ -165,10 +166,17 @@ impl KeyFile {
         }
 
         let text = Wiped(read_limited(path).map_err(unreadable)?);
-        let fields = Fields::parse(&text.0).map_err(malformed)?;
-        let (public_key, account_id) = fields.check(kind).map_err(malformed)?;
+        let (public_key, account_id) = read_text(&text.0, kind).map_err(malformed)?;
         Ok(Self { account_id, public_key, path: path.to_owned() })
     }
+}
+
+/// What a key file holds. An error tells nothing out of the file but names.
+pub(super) fn read_text(
+    text: &[u8],
+    kind: KeyKind,
+) -> Result<(PublicKey, Option<AccountId>), String> {
+    Fields::parse(text)?.check(kind)
 }
 
 /// Whether both files hold one and the same secret key, however they are formatted. `false` if
@@ -176,7 +184,11 @@ impl KeyFile {
 pub(super) fn same_secret(one: &Path, other: &Path) -> bool {
     let (Ok(one), Ok(other)) = (read_limited(one), read_limited(other)) else { return false };
     let (one, other) = (Wiped(one), Wiped(other));
-    match (Fields::parse(&one.0), Fields::parse(&other.0)) {
+    same_secret_text(&one.0, &other.0)
+}
+
+pub(super) fn same_secret_text(one: &[u8], other: &[u8]) -> bool {
+    match (Fields::parse(one), Fields::parse(other)) {
         (Ok(one), Ok(other)) => {
             one.secret(KeyKind::ValidatorKey).is_some()
                 && one.secret(KeyKind::ValidatorKey) == other.secret(KeyKind::ValidatorKey)
@@ -192,6 +204,8 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len().min(MAX_KEY_FILE);
     let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 64);
     file.take(MAX_KEY_FILE).read_to_end(&mut text)?;
+    // neard allows them here, too.
+    blank_comments_in(&mut text);
     Ok(text)
 }
 
@@ -374,6 +388,15 @@ mod tests {
         let key = load(&text.to_string(), KeyKind::ValidatorKey, 0o400).unwrap();
         assert_eq!(key.public_key.as_str(), public.as_str());
         assert!(refused(&text.to_string(), KeyKind::NodeKey).contains("secret_key"));
+    }
+
+    #[test]
+    fn comments_are_no_part_of_a_key_for_neard_allows_them() {
+        let text = format!("// of 2026\n{} # a {{\n/* \" */", good());
+        for kind in [KeyKind::ValidatorKey, KeyKind::NodeKey] {
+            let key = load(&text, kind, 0o600).unwrap();
+            assert_eq!(key.public_key.as_str(), keypair(1).0);
+        }
     }
 
     #[test]

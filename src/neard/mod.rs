@@ -5,6 +5,9 @@
 
 pub mod boot_clock;
 mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 pub mod home;
 pub mod home_lock;

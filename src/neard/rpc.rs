@@ -156,7 +156,7 @@ pub struct Duties {
     pub signed: u64,
 }
 
-fn parse_duties(body: &[u8], account: &str) -> Result<Option<Duties>, String> {
+pub(super) fn parse_duties(body: &[u8], account: &str) -> Result<Option<Duties>, String> {
     #[derive(Deserialize)]
     struct Answer {
         result: Option<Epoch>,
@@ -193,7 +193,7 @@ fn parse_duties(body: &[u8], account: &str) -> Result<Option<Duties>, String> {
 }
 
 /// The value of a gauge without labels, in Prometheus' text format.
-fn gauge(metrics: &str, name: &str) -> Option<u64> {
+pub(super) fn gauge(metrics: &str, name: &str) -> Option<u64> {
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     value.trim().parse().ok()
 }
@@ -206,7 +206,7 @@ pub(super) fn loopback_like(address: IpAddr) -> IpAddr {
     }
 }
 
-fn parse_status(body: &[u8]) -> Result<Status, String> {
+pub(super) fn parse_status(body: &[u8]) -> Result<Status, String> {
     #[derive(Deserialize)]
     struct Answer {
         sync_info: SyncInfo,
@@ -226,6 +226,10 @@ fn parse_status(body: &[u8]) -> Result<Status, String> {
     struct Version {
         version: Option<String>,
         build: Option<String>,
+    }
+    // The parser would take a list for a structure.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err("not a JSON object".to_owned());
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let version = answer.version.and_then(|Version { version, build }| match (version, build) {
@@ -313,6 +317,10 @@ mod tests {
             (ok(r#"{"sync_info":{"syncing":false}}"#), "missing field `latest_block_height`"),
             (ok(r#"{"sync_info":{"latest_block_height":1}}"#), "missing field `syncing`"),
             (ok("<html>"), "something else"),
+            (
+                ok(r#"[{"syncing":false,"latest_block_height":1},null,null,null,null,null,null]"#),
+                "not a JSON object",
+            ),
             (ok(&huge), "something else"),
             ("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n".to_owned(), "answered 503"),
             ("SSH-2.0-OpenSSH\r\n".to_owned(), "broke off"),

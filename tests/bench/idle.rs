@@ -21,11 +21,11 @@ use support::{
     chain::Chain,
     consul::Consul,
     counting_proxy::CountingProxy,
-    exclusive::exclusive,
     kneard::{Kneard, Setup},
     pair::setup,
     ports::free_port,
     process::Process,
+    turn::turn,
     wait::secs,
 };
 
@@ -95,7 +95,7 @@ fn seconds() -> u64 {
 
 fn main() -> ExitCode {
     let seconds = seconds();
-    let _turn = exclusive();
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let consul = Consul::start();
     let chain = Chain::start(directory.path());

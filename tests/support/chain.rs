@@ -53,12 +53,32 @@ impl Chain {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "neard {}: {error}", arguments.join(" "));
         let mut chain = Self { directory, address, nodes: Vec::new() };
+        for index in 0..RUNNING + 3 {
+            chain.adapt_home(index);
+        }
         for index in 0..RUNNING {
             let node = chain.start_node(index);
             chain.nodes.push(node);
         }
         chain.wait_for_height(3);
         chain
+    }
+
+    /// What neard's own localnet has is made for all its nodes to run: epochs of 60 blocks after
+    /// which whoever was silent is out, and three peers for everyone.
+    fn adapt_home(&self, index: usize) {
+        let home = self.node_home(index);
+        change_json(&home.join("genesis.json"), |genesis| {
+            genesis["epoch_length"] = json!(10_000);
+            for who in ["block_producer", "chunk_producer", "chunk_validator_only"] {
+                genesis[format!("{who}_kickout_threshold")] = json!(0);
+            }
+        });
+        change_json(&home.join("config.json"), |config| {
+            config["consensus"]["min_num_peers"] = json!(1);
+            config["network"]["trusted_stun_servers"] = json!([]);
+            config["network"]["public_addrs"] = json!([]);
+        });
     }
 
     fn start_node(&self, index: usize) -> Node {
@@ -167,9 +187,14 @@ pub fn write_secret(path: &Path, content: &[u8]) {
 }
 
 fn set_addresses(home: &Path, rpc: SocketAddr, network: SocketAddr) {
-    let path = home.join("config.json");
-    let mut config = read_json(&path);
-    config["rpc"]["addr"] = json!(rpc.to_string());
-    config["network"]["addr"] = json!(network.to_string());
-    fs::write(&path, serde_json::to_vec_pretty(&config).unwrap()).unwrap();
+    change_json(&home.join("config.json"), |config| {
+        config["rpc"]["addr"] = json!(rpc.to_string());
+        config["network"]["addr"] = json!(network.to_string());
+    });
+}
+
+fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut json = read_json(path);
+    change(&mut json);
+    fs::write(path, serde_json::to_vec_pretty(&json).unwrap()).unwrap();
 }

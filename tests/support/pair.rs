@@ -6,9 +6,9 @@ use super::{
     chain::{ACCOUNT, Chain},
     consul::Consul,
     election::{self, Entry},
-    exclusive::{Exclusive, exclusive},
     kneard::{Kneard, Setup},
     signatures::{self, Verdict},
+    turn::{Turn, turn},
     wait::secs,
 };
 
@@ -23,7 +23,7 @@ pub struct Pair {
     pub consul: Consul,
     homes: Vec<PathBuf>,
     _directory: tempfile::TempDir,
-    _turn: Exclusive,
+    _turn: Turn,
 }
 
 impl Pair {
@@ -34,7 +34,7 @@ impl Pair {
 
     /// On so many Consul servers, with each kneard's set-up changed before its start.
     pub fn start_with(consul_servers: usize, adjust: impl Fn(&mut Setup)) -> Self {
-        let turn = exclusive();
+        let turn = turn();
         let directory = tempfile::tempdir().unwrap();
         let consul = Consul::cluster(consul_servers);
         let chain = Chain::start(directory.path());

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::binaries;
+use super::{binaries, wait::wait_until};
 
 /// The events of a signature log that stand for a signature.
 const SIGNATURES: [&str; 4] = ["block", "chunk", "endorsement", "approval"];
@@ -64,6 +64,13 @@ pub fn signing_times(home: &Path) -> Vec<Duration> {
         .filter(|line| SIGNATURES.contains(&line["event"].as_str().unwrap_or("")))
         .filter_map(|line| Some(Duration::from_nanos(line["t"].as_u64()?)))
         .collect()
+}
+
+/// Waits until the node of this home has signed after `moment`: "Validating" comes before that.
+pub fn wait_for_signature(home: &Path, moment: Duration, bound: Duration) -> Duration {
+    wait_until(bound, &format!("{} signs", home.display()), || {
+        signing_times(home).into_iter().find(|time| *time > moment)
+    })
 }
 
 /// The longest time without a signature between two moments, of all these homes together.

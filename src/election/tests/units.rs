@@ -59,12 +59,17 @@ fn what_is_not_a_record_of_this_version_is_unreadable() {
         "garbage".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
+        // Not by the order of its fields.
+        r#"[1,"node1","instance1","host1",7,3,6000,100,false,"active",null,"",""]"#.to_owned(),
         with("version", 2.into()),
         with("term", (-1).into()),
         with("state", "asleep".into()),
         // Nobody can set a lease of zero, or longer than Consul's longest lock delay.
         with("lease_ms", 0.into()),
         with("lease_ms", 60_001.into()),
+        // Nor come so far that the next write would look the same.
+        with("term", u64::MAX.into()),
+        with("beat", u64::MAX.into()),
     ] {
         assert_eq!(Content::parse(text.as_bytes()), Content::Unreadable, "{text}");
     }

@@ -106,14 +106,15 @@ impl ToGuard {
     /// `None` for anything that [`encode`](Self::encode) does not produce.
     pub fn decode(frame: &[u8]) -> Option<Self> {
         let (kind, small, first, second) = unpack(frame)?;
-        Some(match kind {
+        let read = match kind {
             1 => Self::Arm { deadline_ns: first, seq: second },
             2 => Self::Disarm { seq: second },
             3 => Self::Signal { signo: small },
             4 => Self::Kill,
             5 => Self::Ping { seq: second },
             _ => return None,
-        })
+        };
+        (read.encode() == *frame).then_some(read)
     }
 }
 
@@ -147,7 +148,7 @@ impl FromGuard {
     /// `None` for anything that [`encode`](Self::encode) does not produce.
     pub fn decode(frame: &[u8]) -> Option<Self> {
         let (kind, small, first, second) = unpack(frame)?;
-        Some(match kind {
+        let read = match kind {
             101 => Self::Starting(ProcessIdentity { pid: small, start_time: first }),
             102 => Self::Started(ProcessIdentity { pid: small, start_time: first }),
             103 => Self::Armed { seq: first },
@@ -171,7 +172,8 @@ impl FromGuard {
             },
             106 => Self::SpawnFailed { errno: small },
             _ => return None,
-        })
+        };
+        (read.encode() == *frame).then_some(read)
     }
 }
 
@@ -228,6 +230,18 @@ mod tests {
         #[test]
         fn every_frame_from_the_guard_reads_as_it_was_written(frame in from_guard()) {
             prop_assert_eq!(FromGuard::decode(&frame.encode()), Some(frame));
+        }
+
+        #[test]
+        fn a_frame_with_more_in_it_than_its_kind_has_is_refused(
+            to in to_guard(), from in from_guard(), at in 0..FRAME_LEN, bits in 1..=u8::MAX
+        ) {
+            for mut frame in [to.encode(), from.encode()] {
+                frame[at] ^= bits;
+                let read = ToGuard::decode(&frame).map(ToGuard::encode);
+                let read = read.or(FromGuard::decode(&frame).map(FromGuard::encode));
+                prop_assert!(read.is_none_or(|read| read == frame), "{frame:?} is read as {read:?}");
+            }
         }
 
         #[test]

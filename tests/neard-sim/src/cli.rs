@@ -14,14 +14,14 @@ use crate::{info, node, version, warn};
 #[command(name = "neard", version = version::LONG)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Neard {
-    /// Directory for config and data
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Directory for config and data; as in neard, it stands before the command
+    #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Taken for compatibility; the stand-in starts fast anyway
-    #[arg(long, global = true)]
+    #[arg(long)]
     unsafe_fast_startup: bool,
     /// Taken for compatibility
-    #[arg(long, global = true, value_name = "TARGET", num_args = 0..=1)]
+    #[arg(long, value_name = "TARGET", num_args = 0..=1)]
     verbose: Option<Option<String>>,
     #[command(subcommand)]
     command: Command,
@@ -44,7 +44,7 @@ struct InitArgs {
     #[arg(long)]
     account_id: Option<String>,
     /// Chain ID, by default creates new random
-    #[arg(long)]
+    #[arg(long, value_parser(clap::builder::NonEmptyStringValueParser::new()))]
     chain_id: Option<String>,
     /// Specify private key generated from seed (TESTING ONLY)
     #[arg(long)]
@@ -74,6 +74,8 @@ struct InitArgs {
     download_config_url: Option<String>,
     #[arg(long)]
     max_gas_burnt_view: Option<u64>,
+    #[arg(long, hide = true)]
+    state_sync_bucket: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -124,9 +126,6 @@ struct LocalnetArgs {
     /// Number of non-validator RPC nodes
     #[arg(long, default_value_t = 0)]
     non_validators_rpc: u64,
-    /// Makes all nodes archival (an option of older versions)
-    #[arg(long)]
-    archival_nodes: bool,
     /// Prefix for the directory name for each node
     #[arg(long, default_value = "node")]
     prefix: String,
@@ -168,8 +167,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// neard's default home, `~/.near`.
+/// neard's default home.
 fn default_home() -> PathBuf {
+    if let Some(home) = std::env::var_os("NEAR_HOME") {
+        return home.into();
+    }
     std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from).join(".near")
 }
 
@@ -182,9 +184,11 @@ fn init(args: InitArgs, home: &std::path::Path) -> Result<(), String> {
         account_id: args.account_id,
         test_seed: args.test_seed,
         fast: args.fast,
+        download_genesis: args.download_genesis || args.download_genesis_url.is_some(),
         genesis: args.genesis,
         boot_nodes: args.boot_nodes.unwrap_or_default(),
         shards: args.num_shards,
+        max_gas_burnt_view: args.max_gas_burnt_view,
     };
     localnet::init(home, &new).map_err(|e| format!("Failed to initialize configs: {e}"))
 }
@@ -204,8 +208,8 @@ fn new_localnet(args: LocalnetArgs) -> NewLocalnet {
         shards: args.shards,
         validators: args.validators,
         archival: args.non_validators_archival,
-        others: args.non_validators + args.non_validators_rpc,
-        all_archival: args.archival_nodes,
+        rpc: args.non_validators_rpc,
+        others: args.non_validators,
         prefix: args.prefix,
         tracks_all_shards: !args.tracked_shards.eq_ignore_ascii_case("none"),
     }
@@ -225,13 +229,27 @@ mod tests {
     fn the_usual_calls_are_understood() {
         for call in [
             "neard --home h localnet --shards 1 --v 4",
-            "neard --home h localnet --shards 1 --v 4 --n 2 --prefix kneard --archival-nodes",
+            "neard --home h localnet --shards 1 --v 4 --n 2 --prefix kneard --tracked-shards none",
+            "neard --home h localnet --non-validators-rpc 1 --non-validators-archival 1",
             "neard --home=h init --chain-id localnet --account-id a --test-seed s --fast",
             "neard --home h init --chain-id testnet --download-genesis --download-config",
             "neard --home h run --boot-nodes ed25519:x@127.0.0.1:1",
-            "neard run --home h --rpc-addr 127.0.0.1:1 --network-addr 127.0.0.1:2",
+            "neard --home h run --rpc-addr 127.0.0.1:1 --network-addr 127.0.0.1:2",
         ] {
             assert!(Neard::try_parse_from(call.split(' ')).is_ok(), "{call}");
+        }
+    }
+
+    #[test]
+    fn what_neard_refuses_is_refused() {
+        for call in [
+            "neard",
+            "neard run --home h",
+            "neard --home h localnet --archival-nodes",
+            "neard --home h init --chain-id=",
+            "neard --home h run --boot-node ed25519:x@127.0.0.1:1",
+        ] {
+            assert!(Neard::try_parse_from(call.split(' ')).is_err(), "{call}");
         }
     }
 }

@@ -1,13 +1,12 @@
-//! `config.json`: the fields that the stand-in obeys, and the file that `init` writes.
+//! `config.json`: the fields that the stand-in obeys, read with nearcore's rules.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
-
+use serde::de::IgnoredAny;
 /// The fields of `config.json` that matter here; all others are tolerated and ignored.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -18,6 +17,8 @@ pub struct Config {
     pub rpc_addr: Option<SocketAddr>,
     /// `None` when `network.addr` is empty: the node does not listen.
     pub network_addr: Option<SocketAddr>,
+    /// What is wrong with the network's addresses: looked at only at the start, not at a reload.
+    pub start_error: Option<String>,
     /// `key@ip:port`, separated by commas.
     pub boot_nodes: String,
     /// `key@ip:port` entries under which peers shall find this node.
@@ -30,6 +31,8 @@ pub struct Config {
     pub expected_shutdown: Option<u64>,
 }
 
+/// As nearcore's `Config`: what is missing here has a default, but the objects in it have fields
+/// without one.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Raw {
@@ -39,31 +42,59 @@ struct Raw {
     rpc: Option<RawRpc>,
     network: RawNetwork,
     consensus: RawConsensus,
-    tracked_shards_config: Option<Value>,
-    tracked_shards: Vec<u64>,
+    tracked_shards_config: Option<TrackedShards>,
+    tracked_shards: Option<Vec<u64>>,
+    tracked_accounts: Option<Vec<String>>,
     tracked_shadow_validator: Option<String>,
+    tracked_shard_schedule: Option<Vec<Vec<u64>>>,
     expected_shutdown: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct RawRpc {
-    addr: SocketAddr,
+/// The forms that nearcore knows; others are errors.
+#[derive(Deserialize, PartialEq)]
+enum TrackedShards {
+    NoShards,
+    Shards(IgnoredAny),
+    AllShards,
+    ShadowValidator(IgnoredAny),
+    Schedule(IgnoredAny),
+    Accounts(IgnoredAny),
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[expect(dead_code, reason = "read only so that a file without them is refused")]
+struct RawRpc {
+    addr: SocketAddr,
+    cors_allowed_origins: Vec<String>,
+    polling_config: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "read only so that a file without them is refused")]
 struct RawNetwork {
     addr: String,
     boot_nodes: String,
+    #[serde(default)]
     public_addrs: Vec<String>,
+    #[serde(default)]
+    allow_private_ip_in_public_addrs: bool,
     skip_sync_wait: bool,
+    handshake_timeout: RawDuration,
+    ban_window: RawDuration,
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[expect(dead_code, reason = "read only so that a file without them is refused")]
 struct RawConsensus {
     min_num_peers: u64,
+    block_production_tracking_delay: RawDuration,
     min_block_production_delay: RawDuration,
+    max_block_production_delay: RawDuration,
+    max_block_wait_delay: RawDuration,
+    produce_empty_blocks: bool,
+    block_header_fetch_horizon: u64,
+    catchup_step_period: RawDuration,
+    chunk_request_retry_period: RawDuration,
 }
 
 #[derive(Deserialize)]
@@ -72,18 +103,34 @@ struct RawDuration {
     nanos: u32,
 }
 
+impl From<&RawDuration> for Duration {
+    fn from(raw: &RawDuration) -> Self {
+        Duration::new(raw.secs, raw.nanos)
+    }
+}
+
+const fn ms(millis: u64) -> RawDuration {
+    RawDuration { secs: millis / 1_000, nanos: (millis % 1_000) as u32 * 1_000_000 }
+}
+
 impl Default for Raw {
     fn default() -> Self {
         Self {
             genesis_file: "genesis.json".into(),
             validator_key_file: "validator_key.json".into(),
             node_key_file: "node_key.json".into(),
-            rpc: Some(RawRpc { addr: SocketAddr::from(([0, 0, 0, 0], 3030)) }),
+            rpc: Some(RawRpc {
+                addr: SocketAddr::from(([0, 0, 0, 0], 3030)),
+                cors_allowed_origins: Vec::new(),
+                polling_config: IgnoredAny,
+            }),
             network: RawNetwork::default(),
             consensus: RawConsensus::default(),
             tracked_shards_config: None,
-            tracked_shards: Vec::new(),
+            tracked_shards: None,
+            tracked_accounts: None,
             tracked_shadow_validator: None,
+            tracked_shard_schedule: None,
             expected_shutdown: None,
         }
     }
@@ -95,15 +142,73 @@ impl Default for RawNetwork {
             addr: "0.0.0.0:24567".into(),
             boot_nodes: String::new(),
             public_addrs: Vec::new(),
+            allow_private_ip_in_public_addrs: false,
             skip_sync_wait: false,
+            handshake_timeout: ms(20_000),
+            ban_window: ms(10_800_000),
         }
     }
 }
 
 impl Default for RawConsensus {
     fn default() -> Self {
-        let min_block_production_delay = RawDuration { secs: 0, nanos: 600_000_000 };
-        Self { min_num_peers: 3, min_block_production_delay }
+        Self {
+            min_num_peers: 3,
+            block_production_tracking_delay: ms(10),
+            min_block_production_delay: ms(600),
+            max_block_production_delay: ms(2_000),
+            max_block_wait_delay: ms(6_000),
+            produce_empty_blocks: true,
+            block_header_fetch_horizon: 50,
+            catchup_step_period: ms(100),
+            chunk_request_retry_period: ms(400),
+        }
+    }
+}
+
+impl Raw {
+    /// What is well-formed and yet refused, at the start and at a reload (nearcore,
+    /// `nearcore/src/config_validate.rs`).
+    fn validate(&self) -> Result<(), String> {
+        let mut errors = Vec::new();
+        if self.tracked_shards_config.is_some() {
+            let older = [
+                ("tracked_shards", self.tracked_shards.is_some()),
+                ("tracked_accounts", self.tracked_accounts.is_some()),
+                ("tracked_shadow_validator", self.tracked_shadow_validator.is_some()),
+                ("tracked_shard_schedule", self.tracked_shard_schedule.is_some()),
+            ];
+            for (field, _) in older.into_iter().filter(|(_, given)| *given) {
+                errors.push(format!(
+                    "config.json semantic issue: 'config.{field}' and \
+                     'config.tracked_shards_config' cannot be both set. Please use \
+                     'config.tracked_shards_config' only."
+                ));
+            }
+        }
+        let consensus = &self.consensus;
+        let delay = Duration::from;
+        let least = delay(&consensus.min_block_production_delay);
+        for (name, longest) in [
+            ("max_block_production_delay", delay(&consensus.max_block_production_delay)),
+            ("max_block_wait_delay", delay(&consensus.max_block_wait_delay)),
+        ] {
+            if least > longest {
+                errors.push(format!(
+                    "config.json semantic issue: min_block_production_delay: {least:?} is greater \
+                     than {name}: {longest:?}"
+                ));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("\n")) }
+    }
+
+    fn tracks_all_shards(&self) -> bool {
+        match &self.tracked_shards_config {
+            Some(config) => *config == TrackedShards::AllShards,
+            // The older field means all of them as soon as it names one, whatever the others say.
+            None => self.tracked_shards.as_ref().is_some_and(|shards| !shards.is_empty()),
+        }
     }
 }
 
@@ -113,42 +218,67 @@ impl Config {
     /// # Errors
     /// One line in nearcore's words.
     pub fn load(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path)
-            .map_err(|e| format!("Failed to read config from {}: {e}", path.display()))?;
-        Self::parse(&text)
-            .map_err(|e| format!("Failed to deserialize config from {}: {e}", path.display()))
+        let text = fs::read_to_string(path).map_err(|_| {
+            format!("config.json file issue: Failed to read config from {}", path.display())
+        })?;
+        let raw: Raw = serde_json::from_str(&strip_comments(&text)).map_err(|e| {
+            format!(
+                "config.json file issue: Failed to deserialize config from {}: {e:?}",
+                path.display()
+            )
+        })?;
+        Self::of(raw)
     }
 
+    #[cfg(test)]
     fn parse(text: &str) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_str(&strip_comments(text)).map_err(|e| e.to_string())?;
+        Self::of(serde_json::from_str(&strip_comments(text)).map_err(|e| e.to_string())?)
+    }
+
+    fn of(raw: Raw) -> Result<Self, String> {
+        raw.validate()?;
         let network_addr = match raw.network.addr.as_str() {
-            "" => None,
-            addr => Some(addr.parse().map_err(|e| format!("network.addr `{addr}`: {e}"))?),
+            "" => Ok(None),
+            addr => addr.parse().map(Some).map_err(|e| format!("Failed to parse SocketAddr: {e}")),
         };
-        // The older field `tracked_shards` means all of them as soon as it names one.
-        let tracks_all_shards = match &raw.tracked_shards_config {
-            Some(config) => config == "AllShards",
-            None => !raw.tracked_shards.is_empty() && raw.tracked_shadow_validator.is_none(),
-        };
-        let delay = &raw.consensus.min_block_production_delay;
+        let start_error = network_addr.as_ref().err().cloned();
+        let start_error = start_error.or_else(|| check_public_addrs(&raw.network).err());
+        let tracks_all_shards = raw.tracks_all_shards();
         Ok(Self {
             genesis_file: raw.genesis_file,
             validator_key_file: raw.validator_key_file,
             node_key_file: raw.node_key_file,
             rpc_addr: raw.rpc.map(|rpc| rpc.addr),
-            network_addr,
+            network_addr: network_addr.unwrap_or(None),
+            start_error,
             boot_nodes: raw.network.boot_nodes,
             public_addrs: raw.network.public_addrs,
             skip_sync_wait: raw.network.skip_sync_wait,
             min_num_peers: raw.consensus.min_num_peers,
-            min_block_production_delay: Duration::new(delay.secs, delay.nanos),
+            min_block_production_delay: (&raw.consensus.min_block_production_delay).into(),
             tracks_all_shards,
             expected_shutdown: raw.expected_shutdown,
         })
     }
 }
 
-/// Removes `//` and `/* */` comments outside strings; nearcore allows them in all its files.
+/// nearcore refuses addresses that other hosts cannot reach, unless it is told that all are on one.
+fn check_public_addrs(network: &RawNetwork) -> Result<(), String> {
+    for entry in &network.public_addrs {
+        let addr = entry.split_once('@').and_then(|(_, addr)| addr.parse::<SocketAddr>().ok());
+        let ip = addr.ok_or_else(|| format!("public_addrs: {entry} is not KEY@IP:PORT"))?.ip();
+        let private = matches!(ip, IpAddr::V4(ip) if ip.is_private()) || ip.is_loopback();
+        if ip.is_unspecified() {
+            return Err(format!("public_addrs: {ip} is not a valid IP."));
+        }
+        if private && !network.allow_private_ip_in_public_addrs {
+            return Err(format!("public_addrs: {ip} is not a public IP."));
+        }
+    }
+    Ok(())
+}
+
+/// Removes `//`, `#` and `/* */` comments outside strings; nearcore allows them in all its files.
 pub fn strip_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -161,7 +291,7 @@ pub fn strip_comments(text: &str) -> String {
                 '"' => in_string = false,
                 _ => {}
             }
-        } else if c == '/' && chars.peek() == Some(&'/') {
+        } else if c == '#' || (c == '/' && chars.peek() == Some(&'/')) {
             while chars.peek().is_some_and(|c| *c != '\n') {
                 chars.next();
             }
@@ -183,147 +313,70 @@ pub fn strip_comments(text: &str) -> String {
     out
 }
 
-/// What a new node's `config.json` depends on.
-#[derive(Debug)]
-pub struct NewConfig {
-    pub rpc_addr: String,
-    pub network_addr: String,
-    pub boot_nodes: String,
-    pub min_num_peers: u64,
-    pub skip_sync_wait: bool,
-    pub min_block_production_delay: Duration,
-    pub archive: bool,
-    pub tracked_shards_config: Value,
-}
-
-impl NewConfig {
-    /// The file's content, with the fields of nearcore 2.x in nearcore's order.
-    pub fn to_json(&self) -> Value {
-        let secs = |secs: u64| json!({"secs": secs, "nanos": 0});
-        let millis = |ms: u64| json!({"secs": ms / 1000, "nanos": ms % 1000 * 1_000_000});
-        let block = self.min_block_production_delay.as_millis() as u64;
-        json!({
-            "genesis_file": "genesis.json",
-            "genesis_records_file": null,
-            "validator_key_file": "validator_key.json",
-            "node_key_file": "node_key.json",
-            "rpc": {
-                "addr": self.rpc_addr,
-                "prometheus_addr": null,
-                "cors_allowed_origins": ["*"],
-                "polling_config": {"polling_interval": millis(200), "polling_timeout": secs(10)},
-                "limits_config": {"json_payload_max_size": 10_485_760},
-                "enable_debug_rpc": true,
-                "experimental_debug_pages_src_path": null
-            },
-            "telemetry": {"endpoints": [], "reporting_interval": secs(10)},
-            "network": {
-                "addr": self.network_addr,
-                "boot_nodes": self.boot_nodes,
-                "whitelist_nodes": "",
-                "max_num_peers": 40,
-                "minimum_outbound_peers": 5,
-                "ideal_connections_lo": 30,
-                "ideal_connections_hi": 35,
-                "peer_recent_time_window": secs(600),
-                "safe_set_size": 20,
-                "archival_peer_connections_lower_bound": 10,
-                "handshake_timeout": secs(20),
-                "skip_sync_wait": self.skip_sync_wait,
-                "peer_states_cache_size": 1000,
-                "snapshot_hosts_cache_size": 1000,
-                "ban_window": secs(10_800),
-                "blacklist": [],
-                "ttl_account_id_router": secs(3600),
-                "peer_stats_period": secs(5),
-                "monitor_peers_max_period": secs(60),
-                "peer_expiration_duration": secs(604_800),
-                "public_addrs": [],
-                "allow_private_ip_in_public_addrs": false,
-                "trusted_stun_servers": [],
-                "experimental": {
-                    "inbound_disabled": false,
-                    "connect_only_to_boot_nodes": false,
-                    "skip_sending_tombstones_seconds": 0,
-                    "tier1_enable_inbound": true,
-                    "tier1_enable_outbound": true
-                }
-            },
-            "consensus": {
-                "min_num_peers": self.min_num_peers,
-                "block_production_tracking_delay": millis(10),
-                "min_block_production_delay": millis(block),
-                "max_block_production_delay": millis(block * 10 / 3),
-                "max_block_wait_delay": secs(6),
-                "produce_empty_blocks": true,
-                "block_fetch_horizon": 50,
-                "block_header_fetch_horizon": 50,
-                "catchup_step_period": millis(100),
-                "chunk_request_retry_period": millis(400),
-                "header_sync_initial_timeout": secs(10),
-                "header_sync_progress_timeout": secs(2),
-                "header_sync_stall_ban_timeout": secs(120),
-                "state_sync_external_timeout": secs(60),
-                "header_sync_expected_height_per_second": 10,
-                "sync_check_period": secs(10),
-                "sync_step_period": millis(10),
-                "doomslug_step_period": millis(10),
-                "sync_height_threshold": 1,
-                "sync_max_block_requests": 10
-            },
-            "tracked_shards_config": self.tracked_shards_config,
-            "archive": self.archive,
-            "save_trie_changes": null,
-            "log_summary_style": "colored",
-            "log_summary_period": secs(10),
-            "gc_blocks_limit": 2,
-            "gc_fork_clean_step": 100,
-            "gc_num_epochs_to_keep": 5,
-            "gc_step_period": secs(1),
-            "view_client_threads": 4,
-            "view_client_throttle_period": secs(30),
-            "trie_viewer_state_size_limit": 50_000,
-            "transaction_pool_size_limit": 100_000_000,
-            "store": {
-                "path": null,
-                "enable_statistics": false,
-                "max_open_files": 10_000,
-                "col_state_cache_size": 536_870_912,
-                "block_size": 16_384,
-                "load_mem_tries_for_shards": [],
-                "load_mem_tries_for_tracked_shards": false
-            },
-            "expected_shutdown": null
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn new() -> Value {
-        NewConfig {
-            rpc_addr: "127.0.0.1:3030".into(),
-            network_addr: "127.0.0.1:24567".into(),
-            boot_nodes: String::new(),
-            min_num_peers: 3,
-            skip_sync_wait: false,
-            min_block_production_delay: Duration::from_millis(600),
-            archive: false,
-            tracked_shards_config: json!("AllShards"),
-        }
-        .to_json()
-    }
+    use crate::new_config::NewConfig;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_written_file_is_read_back() {
-        let config = Config::parse(&new().to_string()).unwrap();
-        assert_eq!(config.rpc_addr, Some("127.0.0.1:3030".parse().unwrap()));
-        assert_eq!(config.network_addr, Some("127.0.0.1:24567".parse().unwrap()));
-        assert_eq!(config.min_block_production_delay, Duration::from_millis(600));
+        let config = NewConfig { fast_blocks: true, ..NewConfig::default() };
+        let config = Config::parse(&config.to_json().to_string()).unwrap();
+        assert_eq!(config.rpc_addr, Some("0.0.0.0:3030".parse().unwrap()));
+        assert_eq!(config.network_addr, Some("0.0.0.0:24567".parse().unwrap()));
+        assert_eq!(config.min_block_production_delay, Duration::from_millis(120));
         assert!(config.tracks_all_shards);
-        assert_eq!(config.expected_shutdown, None);
+        assert_eq!((config.min_num_peers, config.expected_shutdown), (3, None));
+    }
+
+    #[test]
+    fn what_nearcore_has_no_default_for_must_be_there() {
+        let full = NewConfig::default().to_json();
+        for (object, field) in [
+            ("rpc", "addr"),
+            ("rpc", "polling_config"),
+            ("network", "addr"),
+            ("network", "skip_sync_wait"),
+            ("network", "ban_window"),
+            ("consensus", "min_num_peers"),
+            ("consensus", "max_block_wait_delay"),
+        ] {
+            let mut config = full.clone();
+            config[object].as_object_mut().unwrap().remove(field);
+            let error = Config::parse(&config.to_string()).unwrap_err();
+            assert!(error.contains(&format!("missing field `{field}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_older_field_beside_its_successor_is_refused() {
+        for older in [
+            r#""tracked_shards": []"#,
+            r#""tracked_accounts": ["a.near"]"#,
+            r#""tracked_shadow_validator": "a.near""#,
+            r#""tracked_shard_schedule": [[0]]"#,
+        ] {
+            let text = format!(r#"{{"tracked_shards_config": "NoShards", {older}}}"#);
+            let error = Config::parse(&text).unwrap_err();
+            assert!(error.contains("cannot be both set"), "{error}");
+            assert!(Config::parse(&format!("{{{older}}}")).is_ok(), "{older} alone");
+        }
+    }
+
+    #[test]
+    fn an_address_that_others_cannot_reach_is_announced_only_when_told() {
+        let with = |ip: &str, allow: bool| {
+            let mut config = NewConfig::default().to_json();
+            config["network"]["public_addrs"] = json!([format!("ed25519:x@{ip}:24567")]);
+            config["network"]["allow_private_ip_in_public_addrs"] = json!(allow);
+            Config::parse(&config.to_string()).unwrap().start_error.is_none()
+        };
+        for ip in ["127.0.0.1", "10.1.2.3", "192.168.1.1"] {
+            assert!(!with(ip, false) && with(ip, true), "{ip}");
+        }
+        assert!(with("1.2.3.4", false));
+        assert!(!with("0.0.0.0", true));
     }
 
     #[test]
@@ -338,20 +391,32 @@ mod tests {
         let shadow = r#"{"tracked_shards_config": {"ShadowValidator": "a.near"}}"#;
         assert!(!Config::parse(shadow).unwrap().tracks_all_shards);
         assert!(Config::parse(r#"{"tracked_shards": [0]}"#).unwrap().tracks_all_shards);
-        let older = r#"{"tracked_shards": [0], "tracked_shadow_validator": "a.near"}"#;
+        let older = r#"{"tracked_shards": [], "tracked_shadow_validator": "a.near"}"#;
         assert!(!Config::parse(older).unwrap().tracks_all_shards);
+        // A shard in the older list wins over the shadow validator.
+        let both = r#"{"tracked_shards": [0], "tracked_shadow_validator": "a.near"}"#;
+        assert!(Config::parse(both).unwrap().tracks_all_shards);
     }
 
     #[test]
     fn comments_are_removed_outside_strings_only() {
-        let text = "{ // one\n \"a\": \"http://x /* y */\", /* two\n */ \"b\": \"\\\"//\" }";
+        let text =
+            "{ // one\n \"a\": \"http://x /* y */\", /* two\n */ # three\n \"b\": \"\\\"//\" }";
         let value: Value = serde_json::from_str(&strip_comments(text)).unwrap();
         assert_eq!(value, json!({"a": "http://x /* y */", "b": "\"//"}));
     }
 
     #[test]
     fn not_json_and_wrong_types_are_refused() {
-        for bad in ["", "{", "[]x", r#"{"rpc": {"addr": "nowhere"}}"#, r#"{"network": 3}"#] {
+        for bad in [
+            "",
+            "{",
+            "[]x",
+            r#"{"rpc": {"addr": "nowhere"}}"#,
+            r#"{"network": 3}"#,
+            r#"{"validator_key_file": null}"#,
+            r#"{"tracked_shards_config": "Everything"}"#,
+        ] {
             assert!(Config::parse(bad).is_err(), "{bad}");
         }
     }

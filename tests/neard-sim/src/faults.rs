@@ -25,12 +25,14 @@ pub enum StatusFault {
 
 /// What SIGHUP does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum ReloadFault {
     /// Nothing at all.
     Broken,
     /// Nothing, and the version is that of a neard before hot reloads.
     Unsupported,
+    /// The next one is lost, all others are obeyed.
+    LoseOne,
 }
 
 /// The faults in force. README.md describes each.
@@ -40,6 +42,7 @@ pub struct Faults {
     pub start_ms: Option<u64>,
     pub exit_at_start: Option<i32>,
     pub never_synced: bool,
+    pub in_sync_without_peers: bool,
     pub status: Option<StatusFault>,
     pub report_key: Option<PublicKey>,
     pub ignore_term: bool,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::strip_comments;
 use crate::hash::Hash;
-use crate::keys::PublicKey;
+use crate::keys::{PublicKey, SecretKey};
 use crate::{clock, version};
 
 /// The stake of each validator of a localnet, in yoctoNEAR, as nearcore sets it.
@@ -136,59 +136,109 @@ impl Genesis {
     }
 }
 
-/// The content of a new chain's `genesis.json`, with the fields of nearcore 2.x.
-pub fn new_json(chain_id: &str, epoch_length: u64, shards: u64, validators: &[Validator]) -> Value {
-    let records: Vec<Value> = validators
-        .iter()
-        .map(|v| {
-            json!({"Account": {"account_id": v.account_id, "account": {
-                "amount": "950000000000000000000000000000000", "locked": v.stake.to_string(),
-                "code_hash": "11111111111111111111111111111111", "storage_usage": 0,
-                "version": "V1"}}})
-        })
-        .collect();
-    json!({
-        "protocol_version": version::PROTOCOL,
-        "genesis_time": clock::rfc3339(clock::unix_ns()),
-        "chain_id": chain_id,
-        "genesis_height": 0,
-        "num_block_producer_seats": 50,
-        "num_block_producer_seats_per_shard": vec![50; shards as usize],
-        "avg_hidden_validator_seats_per_shard": vec![0; shards as usize],
-        "dynamic_resharding": false,
-        "protocol_upgrade_stake_threshold": [4, 5],
-        "epoch_length": epoch_length,
-        "gas_limit": 1_000_000_000_000_000_u64,
-        "min_gas_price": "100000000",
-        "max_gas_price": "10000000000000000000000",
-        "block_producer_kickout_threshold": 90,
-        "chunk_producer_kickout_threshold": 90,
-        "online_min_threshold": [9, 10],
-        "online_max_threshold": [99, 100],
-        "gas_price_adjustment_rate": [1, 100],
-        "validators": validators,
-        "transaction_validity_period": 100,
-        "protocol_reward_rate": [1, 10],
-        "max_inflation_rate": [1, 20],
-        "total_supply": "4000000000000000000000000000000000",
-        "num_blocks_per_year": 31_536_000,
-        "protocol_treasury_account": "near",
-        "fishermen_threshold": "10000000000000000000000000",
-        "minimum_stake_divisor": 10,
-        "shard_layout": {"V0": {"num_shards": shards, "version": 0}},
-        "num_chunk_only_producer_seats": 300,
-        "minimum_validators_per_shard": 1,
-        "max_kickout_stake_perc": 100,
-        "minimum_stake_ratio": [1, 6250],
-        "use_production_config": false,
-        "records": records
-    })
+/// What a new chain's `genesis.json` depends on.
+#[derive(Debug)]
+pub struct NewGenesis<'a> {
+    pub chain_id: &'a str,
+    pub epoch_length: u64,
+    pub shards: u64,
+    pub validators: &'a [Validator],
+    /// Accounts without a stake.
+    pub others: &'a [(String, PublicKey)],
+    pub block_producer_seats: u64,
+    pub treasury: &'a str,
+}
+
+/// The liquid balance and the stake together of every account of a new chain, in yoctoNEAR.
+const BALANCE: u128 = 1_000_000_000 * 1_000_000_000_000_000_000_000_000;
+/// The account that every chain has, with the key that nearcore gives it in tests.
+const TREASURY: &str = "near";
+
+impl NewGenesis<'_> {
+    /// The file's content, with the fields of nearcore 2.13.
+    ///
+    /// # Errors
+    /// No key can be made.
+    pub fn to_json(&self) -> Result<Value, String> {
+        let treasury_key = SecretKey::from_test_seed(TREASURY)?.public();
+        let accounts: Vec<(&str, PublicKey, u128)> = self
+            .validators
+            .iter()
+            .map(|v| (v.account_id.as_str(), v.public_key, v.stake))
+            .chain(self.others.iter().map(|(name, key)| (name.as_str(), *key, 0)))
+            .chain([(TREASURY, treasury_key, 0)])
+            .collect();
+        let records: Vec<Value> = accounts
+            .iter()
+            .flat_map(|(name, key, stake)| {
+                [
+                    json!({"Account": {"account_id": name, "account": {
+                        "amount": (BALANCE - stake).to_string(), "locked": stake.to_string(),
+                        "code_hash": "11111111111111111111111111111111", "storage_usage": 0,
+                        "version": "V1"}}}),
+                    json!({"AccessKey": {"account_id": name, "public_key": key,
+                        "access_key": {"nonce": 0, "permission": "FullAccess"}}}),
+                ]
+            })
+            .collect();
+        let supply = BALANCE * accounts.len() as u128;
+        let indices = 0..self.shards;
+        let index_map: serde_json::Map<String, Value> =
+            indices.clone().map(|i| (i.to_string(), json!(i))).collect();
+        let boundaries: Vec<String> = (1..self.shards).map(|i| format!("test{i}")).collect();
+        Ok(json!({
+            "protocol_version": version::PROTOCOL,
+            "genesis_time": clock::rfc3339(clock::unix_ns()),
+            "chain_id": self.chain_id,
+            "genesis_height": 0,
+            "num_block_producer_seats": self.block_producer_seats,
+            "dynamic_resharding": false,
+            "protocol_upgrade_stake_threshold": [4, 5],
+            "epoch_length": self.epoch_length,
+            "gas_limit": 1_000_000_000_000_000_u64,
+            "min_gas_price": "100000000",
+            "max_gas_price": "10000000000000000000000",
+            "block_producer_kickout_threshold": 90,
+            "chunk_producer_kickout_threshold": 90,
+            "chunk_validator_only_kickout_threshold": 80,
+            "target_validator_mandates_per_shard": 68,
+            "online_min_threshold": [9, 10],
+            "online_max_threshold": [99, 100],
+            "gas_price_adjustment_rate": [1, 100],
+            "validators": self.validators,
+            "transaction_validity_period": 100,
+            "protocol_reward_rate": [1, 10],
+            "max_inflation_rate": [1, 20],
+            "total_supply": supply.to_string(),
+            "num_blocks_per_year": 31_536_000,
+            "protocol_treasury_account": self.treasury,
+            "fishermen_threshold": "10000000000000000000000000",
+            "minimum_stake_divisor": 10,
+            "shard_layout": {"V2": {
+                "boundary_accounts": boundaries,
+                "shard_ids": indices.collect::<Vec<u64>>(),
+                "id_to_index_map": index_map,
+                "index_to_id_map": index_map,
+                "shards_split_map": null,
+                "shards_parent_map": null,
+                "version": 0
+            }},
+            "minimum_validators_per_shard": 1,
+            "max_kickout_stake_perc": 100,
+            "minimum_stake_ratio": [1, 6250],
+            "shuffle_shard_assignment_for_chunk_producers": false,
+            "use_production_config": false,
+            "num_chunk_producer_seats": 100,
+            "num_chunk_validator_seats": 300,
+            "chunk_producer_assignment_changes_limit": 5,
+            "records": records
+        }))
+    }
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::keys::SecretKey;
 
     /// A genesis of `n` equal validators `node0`, `node1`, … with nearcore's test keys.
     pub fn of_nodes(n: usize) -> Genesis {
@@ -199,7 +249,36 @@ pub mod tests {
                 stake: LOCALNET_STAKE,
             })
             .collect();
-        Genesis::parse(&new_json("localnet", 500, 1, &validators).to_string()).unwrap()
+        Genesis::parse(&of(&validators).to_string()).unwrap()
+    }
+
+    fn of(validators: &[Validator]) -> Value {
+        let new = NewGenesis {
+            chain_id: "localnet",
+            epoch_length: 500,
+            shards: 1,
+            validators,
+            others: &[],
+            block_producer_seats: 4,
+            treasury: TREASURY,
+        };
+        new.to_json().unwrap()
+    }
+
+    #[test]
+    fn the_supply_is_what_the_records_hold() {
+        let genesis = of(&[Validator {
+            account_id: "node0".into(),
+            public_key: SecretKey::from_test_seed("node0").unwrap().public(),
+            stake: LOCALNET_STAKE,
+        }]);
+        let number = |value: &Value| value.as_str().unwrap().parse::<u128>().unwrap();
+        let accounts = genesis["records"].as_array().unwrap().iter();
+        let accounts = accounts.filter_map(|record| record.get("Account"));
+        let held: u128 = accounts
+            .map(|a| number(&a["account"]["amount"]) + number(&a["account"]["locked"]))
+            .sum();
+        assert_eq!(held, number(&genesis["total_supply"]));
     }
 
     #[test]
@@ -221,7 +300,6 @@ pub mod tests {
 
     #[test]
     fn a_genesis_without_validators_is_refused() {
-        let text = new_json("localnet", 500, 1, &[]).to_string();
-        assert!(Genesis::parse(&text).unwrap_err().contains("no validators"));
+        assert!(Genesis::parse(&of(&[]).to_string()).unwrap_err().contains("no validators"));
     }
 }

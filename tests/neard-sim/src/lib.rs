@@ -8,6 +8,8 @@
 //! Dependencies point one way: [`cli`] → [`node`] → [`rpc`], [`network`], [`chain`] →
 //! [`journal`], [`keys`], [`config`], [`genesis`].
 #![forbid(unsafe_code)]
+// nearcore's config.json has many fields.
+#![recursion_limit = "256"]
 
 pub mod alive;
 pub mod chain;
@@ -23,6 +25,7 @@ pub mod keys;
 pub mod localnet;
 pub mod log;
 pub mod network;
+pub mod new_config;
 pub mod node;
 pub mod reload;
 pub mod rpc;

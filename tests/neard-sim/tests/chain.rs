@@ -46,7 +46,7 @@ fn the_chain_goes_on_without_one_of_four_and_that_one_has_missed_its_turns() {
     let net = Localnet::new(4, 0);
     let nodes = net.start_all(&["node0", "node1", "node2"]);
     nodes[0].wait_height(12);
-    let (_, answer) = nodes[0].rpc("validators", &Value::Null);
+    let (_, answer) = nodes[0].rpc("validators", &json!("latest"));
     let silent = &answer["result"]["current_validators"][3];
     assert_eq!(silent["account_id"], "node3");
     assert_eq!(silent["num_produced_blocks"], 0);
@@ -67,9 +67,9 @@ fn a_killed_validator_resumes_where_it_was_and_signs_nothing_twice() {
     assert!(stored.lines().filter_map(height).max() >= Some(6), "{stored}");
     let again = net.start("node3");
     assert!(again.height() >= 6, "it began anew");
-    let before = again.metric("near_block_produced_total").unwrap();
+    let before = again.blocks_produced();
     again.wait_height(again.height() + 8);
-    assert!(again.metric("near_block_produced_total").unwrap() > before);
+    assert!(again.blocks_produced() > before);
     let (code, verdict) = signature_check(&[&home]);
     assert_eq!(code, 0, "{verdict}");
     assert!(verdict.contains("1 change of signer"), "{verdict}");
@@ -87,6 +87,9 @@ fn a_node_that_lost_its_peers_says_so_and_catches_up_when_they_return() {
         node.signal(Signal::SIGSTOP);
     }
     wait_for("syncing", BOUND, || observer.syncing().then_some(()));
+    // neard itself does not notice, as long as it hears of no higher block.
+    fs::write(observer.home.join("faults.json"), r#"{"in_sync_without_peers": true}"#).unwrap();
+    wait_for("in sync", BOUND, || (!observer.syncing()).then_some(()));
     let halted = observer.height();
     for node in &nodes {
         node.signal(Signal::SIGCONT);
@@ -142,6 +145,34 @@ fn localnet_writes_files_as_nearcore_does() {
             .unwrap();
     assert_eq!(genesis["validators"].as_array().unwrap().len(), 2);
     assert_eq!(genesis["validators"][1]["account_id"], "node1");
+    assert_eq!(genesis["epoch_length"], 60);
+    // Two records each, the treasury's among them.
+    assert_eq!(genesis["records"].as_array().unwrap().len(), 8);
+    let config: Value =
+        serde_json::from_str(&fs::read_to_string(net.home("node1").join("config.json")).unwrap())
+            .unwrap();
+    let key = SecretKey::from_test_seed("node1").unwrap().public();
+    let own = format!("{key}@{}", config["network"]["addr"].as_str().unwrap());
+    assert_eq!(config["network"]["public_addrs"], json!([own]));
+    assert_eq!(config["network"]["allow_private_ip_in_public_addrs"], true);
+    assert_eq!(config["tracked_shards_config"], "AllShards");
+    assert_eq!(config["store"]["load_mem_tries_for_tracked_shards"], false);
+}
+
+#[test]
+fn a_node_with_fewer_peers_than_it_wants_does_not_begin() {
+    let net = Localnet::new(4, 0);
+    net.set_config("node0", |config| config["consensus"]["min_num_peers"] = json!(2));
+    let nodes = net.start_all(&["node0", "node1"]);
+    wait_for("the peer", BOUND, || {
+        (nodes[0].metric("near_peer_connections_total")? == 1).then_some(())
+    });
+    assert!(nodes[0].syncing());
+    assert_eq!(nodes[0].metric("near_sync_status"), Some(1));
+    assert_eq!(nodes[0].get("/health").unwrap().0, 503);
+    let _third = net.start("node2");
+    wait_for("in sync", BOUND, || (!nodes[0].syncing()).then_some(()));
+    assert_eq!(nodes[0].get("/health").unwrap(), (200, "null".to_owned()));
 }
 
 #[test]

@@ -4,12 +4,14 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{BOUND, Localnet, Neard, signature_check, wait_for};
 use neard_sim::alive::Stamp;
 use neard_sim::clock::boot_ns;
+use neard_sim::keys::{KeyFile, SecretKey};
 use nix::sys::signal::Signal;
 
 /// A chain of node0 to node2, and node4 and node5 without a key: two homes for node3's key.
@@ -60,10 +62,11 @@ fn a_key_is_loaded_and_unloaded_within_a_tenth_of_a_second_and_signs_meanwhile()
     let loading = load(&net, &a);
     assert!(loading < Duration::from_millis(100), "{loading:?}");
     assert_eq!(a.wait_status()["validator_account_id"], "node3");
-    assert_eq!(a.metric("near_is_validator"), Some(1));
     assert_eq!(a.metric("near_config_reloads_total"), Some(2));
-    wait_for("a block of node3", BOUND, || {
-        (a.metric("near_block_produced_total")? > 0).then_some(())
+    wait_for("a block of node3", BOUND, || (a.blocks_produced() > 0).then_some(()));
+    // neard finds out when it next logs its summary, every ten seconds.
+    wait_for("near_is_validator", BOUND, || {
+        (a.metric("near_is_validator") == Some(1)).then_some(())
     });
     let unloading = unload(&a);
     assert!(unloading < Duration::from_millis(100), "{unloading:?}");
@@ -93,19 +96,57 @@ fn an_invalid_file_keeps_the_key_and_is_seen_in_the_metrics() {
 }
 
 #[test]
+fn what_sighup_reads_is_what_lay_there_at_that_moment() {
+    let (net, _nodes, a, _b) = with_two_standbys();
+    fs::write(a.home.join("faults.json"), r#"{"reload_ms": 400}"#).unwrap();
+    wait_for("the fault", BOUND, || a.log().contains("reload_ms: 400").then_some(()));
+    symlink(net.key("node3"), a.home.join("validator_key.json")).unwrap();
+    a.signal(Signal::SIGHUP);
+    // The counter counts the reading and not its effect.
+    wait_for("the reading", BOUND, || (a.metric("near_config_reloads_total")? == 2).then_some(()));
+    assert!(!a.has_key());
+    fs::remove_file(a.home.join("validator_key.json")).unwrap();
+    wait_for("the key", BOUND, || a.has_key().then_some(()));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_unloads_and_a_broken_file_does_not() {
+    let (net, _nodes, a, _b) = with_two_standbys();
+    load(&net, &a);
+    let key = a.home.join("validator_key.json");
+    fs::remove_file(&key).unwrap();
+    fs::write(&key, "").unwrap();
+    a.signal(Signal::SIGHUP);
+    wait_for("near_config_correct 0", BOUND, || {
+        (a.metric("near_config_correct")? == 0).then_some(())
+    });
+    assert!(a.has_key());
+    fs::remove_file(&key).unwrap();
+    symlink(a.home.join("nowhere"), &key).unwrap();
+    a.signal(Signal::SIGHUP);
+    wait_for("no key", BOUND, || (!a.has_key()).then_some(()));
+}
+
+#[test]
+fn another_key_for_a_validators_account_is_a_panic() {
+    let (_net, _nodes, mut a, _b) = with_two_standbys();
+    let key = KeyFile { account_id: "node3".into(), key: SecretKey::random().unwrap() };
+    key.write(&a.home.join("validator_key.json")).unwrap();
+    a.signal(Signal::SIGHUP);
+    assert_eq!(a.wait_exit().signal(), Some(Signal::SIGABRT as i32));
+    assert!(a.log().contains("validator key mismatch for node3"));
+}
+
+#[test]
 fn a_clean_hand_over_passes_the_check_and_a_shared_key_does_not() {
     let (net, _nodes, a, b) = with_two_standbys();
     load(&net, &a);
-    wait_for("a block of node3", BOUND, || {
-        (a.metric("near_block_produced_total")? > 0).then_some(())
-    });
+    wait_for("a block of node3", BOUND, || (a.blocks_produced() > 0).then_some(()));
     unload(&a);
     let head = a.height();
     b.wait_height(head);
     load(&net, &b);
-    wait_for("a block of node3", BOUND, || {
-        (b.metric("near_block_produced_total")? > 0).then_some(())
-    });
+    wait_for("a block of node3", BOUND, || (b.blocks_produced() > 0).then_some(()));
     let (code, verdict) = signature_check(&[&a.home, &b.home]);
     assert_eq!(code, 0, "{verdict}");
     assert!(verdict.starts_with("verdict: 0 overlaps, 0 equivocations, 1 change of signer"));

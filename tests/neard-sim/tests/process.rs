@@ -8,21 +8,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{BOUND, Localnet, wait_for};
+use neard_sim::hash::Hash;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-
-fn set_config(net: &Localnet, name: &str, change: impl FnOnce(&mut Value)) {
-    let path = net.home(name).join("config.json");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    change(&mut config);
-    fs::write(&path, config.to_string()).unwrap();
-}
 
 #[test]
 fn the_version_and_the_first_log_line_say_that_it_is_a_stand_in() {
     let out = Command::new(env!("CARGO_BIN_EXE_neard")).arg("--version").output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(text.starts_with("neard (release 2.13.1-standin) (build stand-in)"), "{text}");
+    assert!(text.contains("(min_protocol 83) (protocol 85) (db 49)\nfeatures: ["), "{text}");
     let net = Localnet::new(1, 0);
     let node = net.start("node0");
     node.wait_status();
@@ -31,7 +26,7 @@ fn the_version_and_the_first_log_line_say_that_it_is_a_stand_in() {
     assert!(lines.next().unwrap().contains("WARN neard: This is the stand-in"));
     assert!(
         lines.next().unwrap().contains(
-            " INFO neard: version=\"2.13.1-standin\" build=\"stand-in\" latest_protocol=84"
+            " INFO neard: version=\"2.13.1-standin\" build=\"stand-in\" latest_protocol=85"
         )
     );
 }
@@ -90,7 +85,7 @@ fn a_second_process_on_one_home_and_a_port_in_use_end_it() {
     let mut second = net.start("node0");
     assert!(!second.wait_exit().success());
     assert!(second.log().contains("While lock file: "));
-    set_config(&net, "node1", |config| {
+    net.set_config("node1", |config| {
         config["rpc"]["addr"] = json!(first.rpc.to_string());
     });
     let mut third = net.start("node1");
@@ -99,15 +94,28 @@ fn a_second_process_on_one_home_and_a_port_in_use_end_it() {
 }
 
 #[test]
+fn a_signal_right_after_the_first_answer_kills_it() {
+    let net = Localnet::new(1, 0);
+    let mut node = net.start("node0");
+    wait_for("an answer", BOUND, || std::net::TcpStream::connect(node.rpc).ok());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(node.child.id() as i32), Signal::SIGHUP)
+        .unwrap();
+    assert_eq!(node.wait_exit().signal(), Some(Signal::SIGHUP as i32));
+}
+
+#[test]
 fn the_expected_shutdown_stops_it_at_its_height_with_exit_0() {
     let net = Localnet::new(1, 0);
     let mut node = net.start("node0");
     node.wait_status();
     let height = node.height() + 5;
-    set_config(&net, "node0", |config| config["expected_shutdown"] = json!(height));
+    net.set_config("node0", |config| config["expected_shutdown"] = json!(height));
     node.signal(Signal::SIGHUP);
+    let value = format!("value=\"Some({height})\"}} 1");
     wait_for("the metric", BOUND, || {
-        (node.metric("near_block_expected_shutdown")? == height).then_some(())
+        let (_, text) = node.get("/metrics")?;
+        let field = "near_config_mutable_field{field_name=\"expected_shutdown\",";
+        text.lines().any(|line| line.starts_with(field) && line.ends_with(&value)).then_some(())
     });
     assert_eq!(node.wait_exit().code(), Some(0));
     assert!(node.log().contains("Expected shutdown triggered"));
@@ -122,7 +130,7 @@ fn on_testnet_a_validator_that_tracks_all_shards_panics() {
     fs::write(&genesis, value.to_string()).unwrap();
     let mut node = net.start("node0");
     assert_eq!(node.wait_exit().signal(), Some(Signal::SIGABRT as i32));
-    set_config(&net, "node0", |config| {
+    net.set_config("node0", |config| {
         config["tracked_shards_config"] = json!({"ShadowValidator": "node0"});
     });
     net.start("node0").wait_height(2);
@@ -132,23 +140,204 @@ fn on_testnet_a_validator_that_tracks_all_shards_panics() {
 fn rpc_errors_have_nearcores_shape() {
     let net = Localnet::new(1, 0);
     let node = net.start("node0");
-    node.wait_status();
-    let (code, answer) = node.rpc("block", &json!({"block_id": 1_000_000}));
-    assert_eq!(code, 422);
-    assert_eq!(answer["error"]["name"], "HANDLER_ERROR");
-    assert_eq!(answer["error"]["cause"]["name"], "UNKNOWN_BLOCK");
-    assert_eq!(answer["error"]["code"], -32_000);
-    let (_, answer) = node.rpc("no_such_method", &json!({}));
+    node.wait_height(1);
+    // Only a height below the head has a status of its own: it was there, or never will be.
+    for (params, status, data) in [
+        (json!({"block_id": 1_000_000}), 200, "BLOCK HEIGHT: 1000000"),
+        (json!([1_000_000]), 200, "BLOCK HEIGHT: 1000000"),
+        (json!({"block_id": Hash([7; 32]).to_string()}), 200, "BLOCK HEADER: "),
+    ] {
+        let (code, answer) = node.rpc("block", &params);
+        let error = &answer["error"];
+        assert_eq!(code, status, "{params}");
+        assert_eq!((&error["name"], &error["code"]), (&json!("HANDLER_ERROR"), &json!(-32_000)));
+        assert_eq!(error["cause"], json!({"name": "UNKNOWN_BLOCK", "info": {}}));
+        let text = error["data"].as_str().unwrap();
+        assert!(text.starts_with(&format!("DB Not Found Error: {data}")), "{text}");
+        assert!(text.ends_with(" \n Cause: Unknown"), "{text}");
+    }
+    for (method, params) in [
+        ("block", json!(null)),
+        ("block", json!({"finality": "some"})),
+        ("block", json!({"block_id": 1, "finality": "final"})),
+        ("validators", json!(null)),
+        ("validators", json!({"no": 1})),
+        ("EXPERIMENTAL_maintenance_windows", json!({})),
+    ] {
+        let (code, answer) = node.rpc(method, &params);
+        assert_eq!((code, &answer["error"]["code"]), (400, &json!(-32_700)), "{method} {params}");
+        let cause = &answer["error"]["cause"];
+        assert_eq!(cause["name"], "PARSE_ERROR");
+        let message = cause["info"]["error_message"].as_str().unwrap();
+        assert!(message.starts_with("Failed parsing args: "), "{message}");
+    }
+    let (code, answer) = node.rpc("no_such_method", &json!({}));
+    assert_eq!(code, 400);
     assert_eq!(answer["error"]["cause"]["info"]["method_name"], "no_such_method");
     assert_eq!(answer["error"]["code"], -32_601);
+    let unknown = json!({"epoch_id": Hash([7; 32]).to_string()});
+    let (code, answer) = node.rpc("validators", &unknown);
+    assert_eq!((code, &answer["error"]["cause"]), (200, &json!({"name": "UNKNOWN_EPOCH"})));
+    assert_eq!(answer["error"]["data"], "Unknown Epoch");
+}
+
+#[test]
+fn a_body_that_is_no_json_rpc_is_refused_before_it_is_one() {
+    let net = Localnet::new(1, 0);
+    let node = net.start("node0");
+    node.wait_status();
+    let good = r#"{"jsonrpc":"2.0","id":1,"method":"health","params":[]}"#;
+    for (kind, body, status) in [
+        ("application/json", good, 200),
+        ("application/json; charset=utf-8", good, 200),
+        ("text/plain", good, 415),
+        ("application/json", "{", 400),
+        ("application/json", "3", 422),
+        ("application/json", r#"{"id":1,"method":"health"}"#, 422),
+        ("application/json", r#"{"jsonrpc":"2.0","id":1,"method":"health","more":1}"#, 422),
+        // A notification asks for nothing.
+        ("application/json", r#"{"jsonrpc":"2.0","method":"health"}"#, 400),
+    ] {
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: n\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (code, answer) = node.http(&request, Duration::from_secs(5)).unwrap();
+        assert_eq!(code, status, "{kind} {body}: {answer}");
+    }
+}
+
+#[test]
+fn answers_have_the_fields_of_nearcore_and_no_others() {
+    let net = Localnet::new(1, 0);
+    let node = net.start("node0");
+    node.wait_height(2);
+    let names = |value: &Value| -> Vec<String> {
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    };
+    let status = node.wait_status();
+    assert_eq!(
+        names(&status),
+        [
+            "chain_id",
+            "genesis_hash",
+            "latest_protocol_version",
+            "node_key",
+            "node_public_key",
+            "protocol_version",
+            "rpc_addr",
+            "sync_info",
+            "uptime_sec",
+            "validator_account_id",
+            "validator_public_key",
+            "validators",
+            "version",
+        ]
+    );
+    assert_eq!(
+        names(&status["sync_info"]),
+        [
+            "earliest_block_hash",
+            "earliest_block_height",
+            "earliest_block_time",
+            "epoch_id",
+            "epoch_start_height",
+            "latest_block_hash",
+            "latest_block_height",
+            "latest_block_time",
+            "latest_state_root",
+            "syncing",
+        ]
+    );
+    assert_eq!(names(&status["version"]), ["build", "commit", "rustc_version", "version"]);
+    let (_, answer) = node.rpc("validators", &json!([null]));
+    let validators = &answer["result"];
+    assert_eq!(
+        names(validators),
+        [
+            "current_fishermen",
+            "current_proposals",
+            "current_validators",
+            "epoch_height",
+            "epoch_start_height",
+            "next_fishermen",
+            "next_validators",
+            "prev_epoch_kickout",
+            "validator_reward_paid_prev_epoch",
+        ]
+    );
+    assert_eq!(names(&validators["current_validators"][0]).len(), 16);
     let (_, answer) =
         node.rpc("EXPERIMENTAL_maintenance_windows", &json!({"account_id": "nobody"}));
     let windows = answer["result"].as_array().unwrap();
     assert_eq!(windows.len(), 1);
-    assert_eq!(windows[0]["end"], 500);
-    let (_, answer) = node.rpc("network_info", &json!([]));
-    assert_eq!(answer["result"]["num_active_peers"], 0);
-    assert_eq!(node.get("/health").unwrap().0, 200);
+    assert_eq!(
+        (names(&windows[0]), &windows[0]["end"]),
+        (vec!["end".into(), "start".into()], &json!(60))
+    );
+    let (code, info) = node.get("/network_info").unwrap();
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(code, 200);
+    assert_eq!(
+        names(&info),
+        [
+            "active_peers",
+            "known_producers",
+            "num_active_peers",
+            "peer_max_count",
+            "received_bytes_per_sec",
+            "sent_bytes_per_sec",
+        ]
+    );
+    assert_eq!(node.rpc("network_info", &json!([])).1["result"]["num_active_peers"], 0);
+    // What nothing has counted yet is not there.
+    assert_eq!(node.metric("near_already_connected_account"), None);
+    assert!(node.metric("near_largest_threshold_height") >= Some(2));
+}
+
+#[test]
+fn init_writes_a_home_that_runs_and_keeps_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |home: &str, args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_neard"))
+            .arg("--home")
+            .arg(dir.path().join(home))
+            .arg("init")
+            .args(args)
+            .output()
+            .unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    assert_eq!(init("own", &["--account-id", "a.near"]).0, Some(0));
+    let read = |home: &str, file: &str| -> Value {
+        let text = fs::read_to_string(dir.path().join(home).join(file)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let key = read("own", "validator_key.json");
+    assert_eq!(read("own", "genesis.json")["validators"][0]["public_key"], key["public_key"]);
+    assert_eq!(read("own", "node_key.json")["account_id"], "node");
+    let config = read("own", "config.json");
+    assert_eq!(config["tracked_shards_config"], "AllShards");
+    assert_eq!(config["network"]["skip_sync_wait"], true);
+    assert!(!dir.path().join("own/log_config.json").exists());
+
+    assert_eq!(init("own", &[]).0, Some(1), "test.near is not whose key it is");
+    assert_eq!(init("own", &["--account-id", "a.near"]).0, Some(0));
+    assert_eq!(read("own", "validator_key.json"), key);
+
+    let (code, error) = init("test", &["--chain-id", "testnet"]);
+    assert!(code == Some(1) && error.contains("Genesis file is required for testnet"), "{error}");
+    assert_eq!(init("main", &["--chain-id", "mainnet"]).0, Some(0));
+    let config = read("main", "config.json");
+    assert_eq!(config["network"]["skip_sync_wait"], false);
+    assert_eq!(
+        config["consensus"]["max_block_production_delay"],
+        json!({"secs": 1, "nanos": 800_000_000})
+    );
+    assert!(!dir.path().join("main/validator_key.json").exists());
 }
 
 #[test]
@@ -176,6 +365,15 @@ fn faults_come_and_go_with_their_file() {
     fs::remove_file(&faults).unwrap();
     wait_for("no faults", BOUND, || (!node.syncing()).then_some(()));
     assert_eq!(node.metric("near_config_reloads_total"), Some(1), "HUP was not obeyed");
+
+    set(r#"{"reload": "lose_one"}"#);
+    wait_for("the fault in the log", BOUND, || node.log().contains("Some(LoseOne)").then_some(()));
+    for reloads in [1, 2] {
+        node.signal(Signal::SIGHUP);
+        wait_for("the reload that is not lost", BOUND, || {
+            (node.metric("near_config_reloads_total")? == reloads).then_some(())
+        });
+    }
 
     set(r#"{"ignore_term": true}"#);
     wait_for("the fault in the log", BOUND, || {

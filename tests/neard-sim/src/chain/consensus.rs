@@ -62,6 +62,8 @@ pub struct Consensus {
     chunks: HashMap<Hash, (Chunk, BTreeMap<usize, Signature>)>,
     /// Largest height that this home approved; never one height twice.
     approved: u64,
+    /// See [`Self::largest_threshold`].
+    largest_threshold: u64,
     /// Whether peers are known to be no further: else nothing is signed.
     in_sync: bool,
     out: Vec<Gossip>,
@@ -84,6 +86,7 @@ impl Consensus {
             approvals: BTreeMap::new(),
             chunks: HashMap::new(),
             approved,
+            largest_threshold: 0,
             in_sync: false,
             out: Vec::new(),
         };
@@ -104,6 +107,11 @@ impl Consensus {
     /// The largest height approved, to be kept on disk before the approval is sent.
     pub fn approved(&self) -> u64 {
         self.approved
+    }
+
+    /// The largest height whose block this node could make: none of its blocks is higher.
+    pub fn largest_threshold(&self) -> u64 {
+        self.largest_threshold
     }
 
     /// The loaded key.
@@ -170,6 +178,7 @@ impl Consensus {
             self.next_skip = now + self.skip_delay();
         }
         self.approve();
+        self.largest_threshold = self.largest_threshold.max(self.ready_height().unwrap_or(0));
         self.produce(now)
     }
 

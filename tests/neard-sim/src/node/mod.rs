@@ -55,12 +55,15 @@ struct Node {
     approved_saved: u64,
     node_key: PublicKey,
     rpc_addr: String,
-    alone: bool,
+    /// With fewer it does not begin to sync nor to approve (`consensus.min_num_peers`).
+    peers_to_start: u64,
     tracks_all_shards: bool,
     expected_shutdown: Option<u64>,
     syncing: bool,
-    /// Whether a peer was ever met: before, the chain's height is not known.
-    met_peers: bool,
+    /// Whether there ever were `peers_to_start`: before, the chain's height is not known.
+    sync_started: bool,
+    /// `near_is_validator`, which neard sets together with the line in its log.
+    is_validator: bool,
     counters: Counters,
     started: Instant,
     next_height_message: u64,
@@ -68,8 +71,12 @@ struct Node {
     stats: stats::Stats,
     /// Requests that the fault `status: hang` keeps waiting.
     hanging: Vec<Call>,
-    /// When a delayed reload is due.
-    reload_at: Option<u64>,
+    /// What SIGHUP has read, and when it takes effect.
+    reloading: Option<(u64, Dynamic)>,
+    /// The fault `reload: lose_one` has had its way.
+    lost_one: bool,
+    /// The head at the last housekeeping.
+    last_head: u64,
 }
 
 struct Channels {
@@ -95,6 +102,20 @@ impl Signals {
     }
 }
 
+enum Heard {
+    Hup,
+    End(&'static str),
+}
+
+async fn hear(signals: &mut Option<&mut Signals>) -> Heard {
+    let Some(signals) = signals else { return std::future::pending().await };
+    tokio::select! {
+        _ = signals.hup.recv() => Heard::Hup,
+        _ = signals.term.recv() => Heard::End("SIGTERM"),
+        _ = signals.int.recv() => Heard::End("SIGINT"),
+    }
+}
+
 /// Why the loop ended.
 enum End {
     Signal(&'static str),
@@ -108,11 +129,12 @@ impl Node {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// The loop. `until` ends it silently: the time that the actors of a stopping node live.
+    /// The loop. `until` ends it silently: the time before signals are heard, or the time that
+    /// the actors of a stopping node live.
     async fn turn(
         &mut self,
         channels: &mut Channels,
-        signals: &mut Signals,
+        mut signals: Option<&mut Signals>,
         until: Option<Instant>,
     ) -> End {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -128,17 +150,13 @@ impl Node {
             };
             tokio::select! {
                 () = until_or_never => return End::Elapsed,
-                _ = signals.hup.recv() => if !stopping { self.hang_up() },
-                _ = signals.term.recv() => {
-                    if !stopping && !self.faults.now.ignore_term {
-                        return End::Signal("SIGTERM");
+                signal = hear(&mut signals) => match signal {
+                    Heard::Hup if !stopping => self.hang_up(),
+                    Heard::End(name) if !stopping && !self.faults.now.ignore_term => {
+                        return End::Signal(name);
                     }
-                }
-                _ = signals.int.recv() => {
-                    if !stopping && !self.faults.now.ignore_term {
-                        return End::Signal("SIGINT");
-                    }
-                }
+                    Heard::Hup | Heard::End(_) => {}
+                },
                 Some(event) = channels.net.recv() => self.on_net(event),
                 Some(call) = channels.calls.recv() => self.on_call(call),
                 accepted = accept(channels.listener.as_ref()) => {
@@ -160,14 +178,14 @@ impl Node {
 
     fn next_wake(&self) -> u64 {
         let next = self.consensus.next_tick();
-        next.min(self.reload_at.unwrap_or(u64::MAX)).min(self.now() + 1_000)
+        let reload = self.reloading.as_ref().map_or(u64::MAX, |(due, _)| *due);
+        next.min(reload).min(self.now() + 1_000)
     }
 
     fn tick(&mut self) {
         let now = self.now();
-        if self.reload_at.is_some_and(|at| now >= at) {
-            self.reload_at = None;
-            self.reload();
+        if let Some((_, dynamic)) = self.reloading.take_if(|(due, _)| now >= *due) {
+            self.apply(dynamic);
         }
         if now >= self.consensus.next_tick()
             && let Err(e) = self.consensus.tick(now)
@@ -207,11 +225,14 @@ impl Node {
             Ok(false) => {}
             Ok(true) => {
                 warn!("stand-in", "faults are now {:?}", self.faults.now);
+                self.lost_one = false;
                 self.hanging.clear();
             }
             Err(e) => error!("stand-in", "faults stay as they were: {e}"),
         }
         let head = self.consensus.head().height;
+        self.refuse_rotated_key(head);
+        self.last_head = head;
         if self.faults.now.crash_at.is_some_and(|height| head >= height) {
             log::die(file!(), format_args!("crash at height {head}, as the faults ask"));
         }
@@ -219,7 +240,9 @@ impl Node {
         self.network.tick(now);
         self.refresh_sync();
         self.chat(now);
-        self.stats.log_when_due(now, &self.consensus, &self.network, self.syncing);
+        if self.stats.log_when_due(now, &self.consensus, &self.network, self.syncing) {
+            self.is_validator = !self.syncing && self.consensus.validator().is_some();
+        }
         if let Some(height) = self.expected_shutdown.filter(|height| head >= *height) {
             info!(
                 "client",
@@ -238,22 +261,28 @@ impl Node {
     fn hang_up(&mut self) {
         match self.faults.now.reload {
             Some(ReloadFault::Broken | ReloadFault::Unsupported) => {}
-            None => self.reload_at = Some(self.now() + self.faults.now.reload_ms),
+            Some(ReloadFault::LoseOne) if !std::mem::replace(&mut self.lost_one, true) => {}
+            Some(ReloadFault::LoseOne) | None => match reload::read(&self.home) {
+                Ok(dynamic) => {
+                    self.count_reload();
+                    let due = self.now() + self.faults.now.reload_ms;
+                    let due = self.reloading.as_ref().map_or(due, |(first, _)| due.min(*first));
+                    self.reloading = Some((due, dynamic));
+                }
+                Err(_) => self.counters.config_correct = false,
+            },
         }
     }
 
-    fn reload(&mut self) {
-        match reload::read(&self.home) {
-            Ok(dynamic) => self.apply(dynamic),
-            Err(_) => self.counters.config_correct = false,
-        }
+    /// The files are read and valid; the metrics say so before anything takes effect.
+    fn count_reload(&mut self) {
+        self.counters.config_correct = true;
+        self.counters.config_reloads += 1;
+        self.counters.config_reload_at = clock::unix_ns() / 1_000_000_000;
     }
 
     /// Takes a valid reload (or the first reading) into use.
     fn apply(&mut self, dynamic: Dynamic) {
-        self.counters.config_correct = true;
-        self.counters.config_reloads += 1;
-        self.counters.config_reload_at = clock::unix_ns() / 1_000_000_000;
         self.expected_shutdown = dynamic.expected_shutdown;
         let loaded = self.consensus.signer().map(|s| (s.account_id.clone(), s.public_key));
         let wanted = dynamic.key.as_ref().map(|k| (k.account_id.clone(), k.key.public()));
@@ -268,7 +297,26 @@ impl Node {
             let signer = Signer::load(file, Some(Rc::clone(&self.journal)));
             self.consensus.set_signer(Some(signer));
         }
-        self.stats.log_soon();
+    }
+
+    /// nearcore panics when it sees a new block and its key is not the one that the chain has for
+    /// its account.
+    fn refuse_rotated_key(&self, head: u64) {
+        let Some(signer) = self.consensus.signer().filter(|_| !self.syncing) else { return };
+        let validators = &self.consensus.genesis().validators;
+        let known = validators.iter().find(|v| v.account_id == signer.account_id);
+        if let Some(known) = known.filter(|v| v.public_key != signer.public_key)
+            && head > self.last_head
+        {
+            log::die(
+                "chain/client/src/client.rs",
+                format_args!(
+                    "validator key mismatch for {}: local key {} does not match on-chain key {}. \
+                     Update validator_key.json or rotate the key on-chain.",
+                    signer.account_id, signer.public_key, known.public_key
+                ),
+            );
+        }
     }
 
     /// nearcore panics rather than validate with all shards tracked on the two real networks.
@@ -277,11 +325,11 @@ impl Node {
         let real = matches!(genesis.chain_id.as_str(), "mainnet" | "testnet");
         if real && self.tracks_all_shards && validates(&self.consensus, file) {
             log::die(
-                "nearcore/src/config.rs",
+                "chain/client/src/client_actor.rs",
                 format_args!(
-                    "The `chain_id` field specifies {} and the node is a validator, but \
-                     `tracked_shards_config` is `AllShards`. A validator must not track all shards.",
-                    genesis.chain_id
+                    "The `chain_id` field specified in genesis is among mainnet/testnet, so \
+                     validator must not track all shards. Please set `tracked_shards_config` \
+                     field in `config.json` to \"NoShards\"."
                 ),
             );
         }
@@ -315,6 +363,8 @@ impl Node {
             rpc_addr: self.rpc_addr.clone(),
             uptime_sec: self.started.elapsed().as_secs(),
             expected_shutdown: self.expected_shutdown,
+            is_validator: self.is_validator,
+            awaits_peers: !self.sync_started,
             counters: &self.counters,
         };
         let _ = call.reply.send(answer(&view, &call.request));

@@ -21,7 +21,6 @@ impl Node {
         match event {
             NetEvent::Connected(connected) => {
                 if let Some(link) = self.network.admit(now, *connected) {
-                    self.met_peers = true;
                     self.greet(link);
                     self.refresh_sync();
                     self.ask_for_blocks(link);
@@ -152,6 +151,8 @@ impl Node {
     /// Whether the node is in sync, with nearcore's slack: it counts as syncing from two
     /// blocks behind the best peer until it has caught up, and while it knows no peer.
     pub(super) fn refresh_sync(&mut self) {
+        // Once is enough, as in neard.
+        self.sync_started |= self.network.peers.len() as u64 >= self.peers_to_start;
         let head = self.consensus.head().height;
         let best = self.network.best_height();
         let behind = match best {
@@ -159,10 +160,11 @@ impl Node {
             Some(best) => best > head + 1,
             None => false,
         };
-        let without_peers = best.is_none() && !self.alone;
-        self.syncing = behind || without_peers || self.faults.now.never_synced;
+        let deaf =
+            best.is_none() && self.peers_to_start > 0 && !self.faults.now.in_sync_without_peers;
+        self.syncing = behind || deaf || !self.sync_started || self.faults.now.never_synced;
         // A node that lost its peers does not know that it is behind: it goes on approving,
-        // as a real one does. One that never met any does not begin.
-        self.consensus.set_in_sync(!behind && (self.met_peers || self.alone));
+        // as a real one does. One that never met enough does not begin.
+        self.consensus.set_in_sync(!behind && self.sync_started);
     }
 }

@@ -28,6 +28,8 @@ use crate::rpc::metrics::Counters;
 use crate::{error, info, log, rpc};
 
 const APPROVED_FILE: &str = "approved";
+/// For how long the RPC answers before signals are heard.
+const DEAF: Duration = Duration::from_millis(20);
 /// RPC requests that may wait for the loop.
 const CALLS: usize = 64;
 
@@ -85,8 +87,7 @@ struct Loaded {
 /// Reads all files; like neard, names every invalid one but stops at once when `config.json`
 /// cannot be read.
 fn load(home: &Path, options: &Options) -> Result<Loaded, String> {
-    let mut config = Config::load(&home.join(CONFIG_FILE))
-        .map_err(|e| format!("config.json file issue: {e}"))?;
+    let mut config = Config::load(&home.join(CONFIG_FILE))?;
     if let Some(addr) = options.rpc_addr {
         config.rpc_addr = Some(addr);
     }
@@ -114,10 +115,15 @@ fn load(home: &Path, options: &Options) -> Result<Loaded, String> {
     let genesis = Genesis::load(&home.join(&config.genesis_file))
         .map_err(|e| errors.push(format!("genesis.json file issue: {e}")));
     match (node_key, genesis) {
-        (Ok(node_key), Ok(genesis)) if errors.is_empty() => {
-            Ok(Loaded { config, genesis, node_key })
-        }
-        _ => Err(format!("\n{}", errors.join("\n"))),
+        (Ok(node_key), Ok(genesis)) if errors.is_empty() => match config.start_error.take() {
+            Some(error) => Err(error),
+            None => Ok(Loaded { config, genesis, node_key }),
+        },
+        _ => Err(format!(
+            "\nThe following config checks failed:\n{}\nPlease fix the config json files and \
+             validate again!",
+            errors.join("\n")
+        )),
     }
 }
 
@@ -153,7 +159,6 @@ async fn live(home: &Path, options: &Options, faults: Source) {
         sign_after_term: millis("NEARD_SIM_SIGN_AFTER_TERM_MS", stop.as_millis() as u64 / 2),
     };
     let started = Instant::now();
-    let alone = genesis.validators.len() == 1 || config.skip_sync_wait || config.min_num_peers == 0;
     let identity = Identity {
         listen: listen_address(&config, &node_key),
         key: Arc::new(node_key.key),
@@ -174,20 +179,24 @@ async fn live(home: &Path, options: &Options, faults: Source) {
         approved_saved: approved,
         node_key: public_key,
         rpc_addr: config.rpc_addr.map(|addr| addr.to_string()).unwrap_or_default(),
-        alone,
+        peers_to_start: if config.skip_sync_wait { 0 } else { config.min_num_peers },
         tracks_all_shards: config.tracks_all_shards,
         expected_shutdown: None,
         syncing: true,
-        met_peers: false,
+        sync_started: false,
+        is_validator: false,
         counters: Counters::default(),
         started,
         next_height_message: 0,
         next_gossip: 0,
         stats: Stats::default(),
         hanging: Vec::new(),
-        reload_at: None,
+        reloading: None,
+        lost_one: false,
+        last_head: u64::MAX,
     };
     // The key is in memory from its first reading on, also while the rest still starts.
+    node.count_reload();
     node.apply(dynamic);
     tokio::time::sleep(node.faults.now.start_ms.map_or(timing.start, Duration::from_millis)).await;
     info!(
@@ -195,13 +204,13 @@ async fn live(home: &Path, options: &Options, faults: Source) {
         "Bandwidth stats total_bandwidth_used_by_all_peers=0 total_msg_received_count=0 \
          max_max_record_num_messages_in_progress=0"
     );
-    let channels = open_ports(&config, net)
+    let mut channels = open_ports(&config, net)
         .await
         .unwrap_or_else(|e| log::die("neard/src/cli.rs", format_args!("start_with_config: {e}")));
-    // As late as in neard: before this, HUP, INT and TERM kill it.
+    // As late as in neard, which answers already: before this, HUP, INT and TERM kill it.
+    node.turn(&mut channels, None, Some(Instant::now() + DEAF)).await;
     let mut signals = Signals::install().unwrap_or_else(|e| failed(e));
-    let mut channels = channels;
-    let end = node.turn(&mut channels, &mut signals, None).await;
+    let end = node.turn(&mut channels, Some(&mut signals), None).await;
     node.stop(channels, signals, end).await;
     drop(lock);
 }

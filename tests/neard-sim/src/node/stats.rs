@@ -23,15 +23,16 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Makes the next housekeeping log a line: after a change of the key it says something.
-    pub fn log_soon(&mut self) {
-        self.next = 0;
-    }
-
-    /// Logs a line when ten seconds have passed.
-    pub fn log_when_due(&mut self, now: u64, chain: &Consensus, network: &Network, syncing: bool) {
+    /// Logs a line when ten seconds have passed; says whether it did.
+    pub fn log_when_due(
+        &mut self,
+        now: u64,
+        chain: &Consensus,
+        network: &Network,
+        syncing: bool,
+    ) -> bool {
         if now < self.next {
-            return;
+            return false;
         }
         self.next = now + EVERY_MS;
         let seconds = (now - self.at) as f64 / 1_000.0;
@@ -78,6 +79,7 @@ impl Stats {
             received: network.received_bytes,
             cpu_ticks,
         };
+        true
     }
 }
 

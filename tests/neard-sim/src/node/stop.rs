@@ -24,7 +24,7 @@ impl Node {
         let millis = std::time::Duration::from_millis;
         let sign = faults.sign_after_term_ms.map_or(self.timing.sign_after_term, millis);
         let total = faults.stop_ms.map_or(self.timing.stop, millis).max(sign);
-        self.turn(&mut channels, &mut signals, Some(began + sign)).await;
+        self.turn(&mut channels, Some(&mut signals), Some(began + sign)).await;
         let Self { consensus, network, journal, .. } = self;
         drop(network);
         drop(channels);

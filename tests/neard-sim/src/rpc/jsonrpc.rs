@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::chain::block::Block;
 use crate::chain::duties;
-use crate::clock;
 use crate::hash::Hash;
 use crate::rpc::View;
 use crate::rpc::status::{self, epoch_id};
@@ -46,10 +45,10 @@ impl Error {
         })
     }
 
-    fn handler(cause: &str, info: Value, data: String, status: StatusCode) -> Box<Self> {
+    fn handler(cause: Value, data: String, status: StatusCode) -> Box<Self> {
         Box::new(Self {
             name: "HANDLER_ERROR",
-            cause: json!({"name": cause, "info": info}),
+            cause,
             code: -32_000,
             message: "Server error",
             data: json!(data),
@@ -68,14 +67,45 @@ impl Error {
     }
 }
 
-/// Answers one request; a request that is no JSON-RPC gets a parse error.
+/// Whether the body is a message of JSON-RPC 2.0 at all.
+///
+/// # Errors
+/// The HTTP status and the text that nearcore's server gives instead.
+pub fn check_message(body: &[u8]) -> Result<(), (StatusCode, String)> {
+    let message: Value = serde_json::from_slice(body).map_err(|e| {
+        (StatusCode::BAD_REQUEST, format!("Failed to parse the request body as JSON: {e}"))
+    })?;
+    let is_message = match &message {
+        Value::Object(fields) => {
+            fields.get("jsonrpc").is_some_and(|version| version == "2.0")
+                && fields.get("method").is_some_and(Value::is_string)
+                && fields
+                    .keys()
+                    .all(|field| matches!(&**field, "jsonrpc" | "method" | "params" | "id"))
+        }
+        // A batch: taken, and answered by an error.
+        Value::Array(_) => true,
+        _ => false,
+    };
+    if is_message {
+        return Ok(());
+    }
+    let why = "Failed to deserialize the JSON body into the target type: data did not match any \
+               variant of untagged enum Message";
+    Err((StatusCode::UNPROCESSABLE_ENTITY, why.to_owned()))
+}
+
+/// Answers one request, a body that [`check_message`] has passed. A message that asks nothing (no
+/// id) or a batch gets a parse error.
 pub fn answer(view: &View<'_>, body: &[u8]) -> (StatusCode, Value) {
     let request: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let id = request.get("id").cloned().unwrap_or(Value::Null);
-    let result = match request.get("method").and_then(Value::as_str) {
+    let id = request.get("id").cloned();
+    let method = request.get("method").and_then(Value::as_str);
+    let result = match method.filter(|_| id.is_some()) {
         Some(method) => call(view, method, request.get("params").unwrap_or(&Value::Null)),
-        None => Err(Error::parse("the request is not a JSON-RPC call".to_owned())),
+        None => Err(Error::parse("JSON RPC Request format was expected".to_owned())),
     };
+    let id = id.unwrap_or(Value::Null);
     match result {
         Ok(result) => (StatusCode::OK, json!({"jsonrpc": "2.0", "result": result, "id": id})),
         Err(e) => (e.status, json!({"jsonrpc": "2.0", "error": e.to_json(), "id": id})),
@@ -96,30 +126,80 @@ fn call(view: &View<'_>, method: &str, params: &Value) -> Result<Value, Box<Erro
     }
 }
 
+/// A block by height or hash, as the RPC names it.
+#[derive(Debug)]
+enum BlockId {
+    Height(u64),
+    Hash(Hash),
+}
+
+fn args_error(what: impl std::fmt::Display) -> Box<Error> {
+    Error::parse(format!("Failed parsing args: {what}"))
+}
+
+fn block_id(value: &Value) -> Result<BlockId, Box<Error>> {
+    let hash = |text: &str| text.parse().map(BlockId::Hash).ok();
+    value
+        .as_u64()
+        .map(BlockId::Height)
+        .or_else(|| value.as_str().and_then(hash))
+        .ok_or_else(|| args_error("data did not match any variant of untagged enum BlockId"))
+}
+
+/// The one field that a reference to a block or an epoch consists of.
+fn only_field(params: &Value) -> Result<(&str, &Value), Box<Error>> {
+    match params {
+        Value::String(name) => Ok((name, &Value::Null)),
+        Value::Object(fields) if fields.len() == 1 => {
+            let (name, value) = fields.iter().next().ok_or_else(|| args_error("no field"))?;
+            Ok((name, value))
+        }
+        _ => Err(args_error(format!("invalid value: {params}, expected map with a single key"))),
+    }
+}
+
 fn find_block(view: &View<'_>, params: &Value) -> Result<Block, Box<Error>> {
     let store = &view.consensus.store;
     let wanted = match params {
         // The older form: `[id]`.
-        Value::Array(list) => list.first().unwrap_or(&Value::Null),
-        other => other.get("block_id").unwrap_or(&Value::Null),
+        Value::Array(list) if list.len() == 1 => Some(block_id(&list[0])?),
+        other => match only_field(other)? {
+            ("block_id", id) => Some(block_id(id)?),
+            ("finality", Value::String(finality))
+                if matches!(&**finality, "optimistic" | "near-final" | "final") =>
+            {
+                None
+            }
+            ("sync_checkpoint", Value::String(which))
+                if matches!(&**which, "genesis" | "earliest_available") =>
+            {
+                Some(BlockId::Hash(store.earliest().hash))
+            }
+            (field, value) => {
+                return Err(args_error(format!("unknown variant `{field}`: {value}")));
+            }
+        },
     };
-    let (found, data) = match wanted {
-        Value::Null if params.get("finality").is_some() => {
-            let head = store.head();
-            (store.get(&head.hash), format!("DB Not Found Error: BLOCK: {}", head.hash))
+    let head = store.head();
+    let (found, missing, status) = match wanted {
+        None => (store.get(&head.hash), format!("BLOCK: {}", head.hash), StatusCode::OK),
+        Some(BlockId::Height(height)) => {
+            // Below the head it is skipped or collected: nearcore tells that by the status alone.
+            let status = if height < head.height {
+                StatusCode::UNPROCESSABLE_ENTITY
+            } else {
+                StatusCode::OK
+            };
+            (store.at(height), format!("BLOCK HEIGHT: {height}"), status)
         }
-        Value::Number(height) if height.is_u64() => (
-            height.as_u64().and_then(|height| store.at(height)),
-            format!("DB Not Found Error: BLOCK HEIGHT: {height} \n Cause: Unknown"),
-        ),
-        Value::String(text) => {
-            let hash: Hash = text.parse().map_err(Error::parse)?;
-            (store.get(&hash), format!("DB Not Found Error: BLOCK HEADER: {hash}"))
+        Some(BlockId::Hash(hash)) => {
+            (store.get(&hash), format!("BLOCK HEADER: {hash}"), StatusCode::OK)
         }
-        _ => return Err(Error::parse(format!("Failed parsing args: {params}"))),
     };
-    let unknown =
-        || Error::handler("UNKNOWN_BLOCK", json!({}), data, StatusCode::UNPROCESSABLE_ENTITY);
+    let unknown = || {
+        let data = format!("DB Not Found Error: {missing} \n Cause: Unknown");
+        Error::handler(json!({"name": "UNKNOWN_BLOCK", "info": {}}), data, status)
+    };
     found.map(|block| (**block).clone()).ok_or_else(unknown)
 }
 
@@ -132,6 +212,8 @@ fn block(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
     let approvals: Vec<Option<String>> = (0..genesis.validators.len())
         .map(|i| block.approvals.iter().find(|(who, _)| *who == i).map(|(_, s)| s.to_string()))
         .collect();
+    // What a chain without state has no root of.
+    let none = Hash([0; 32]);
     let chunks: Vec<Value> = block
         .chunk
         .iter()
@@ -139,11 +221,28 @@ fn block(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
             json!({
                 "chunk_hash": included.chunk.hash(),
                 "prev_block_hash": included.chunk.prev,
+                "outcome_root": none,
+                "prev_state_root": none,
+                "encoded_merkle_root": none,
+                "encoded_length": 8,
                 "height_created": included.chunk.height,
                 "height_included": block.height,
                 "shard_id": 0,
                 "gas_used": 0,
                 "gas_limit": 1_000_000_000_000_000_u64,
+                "rent_paid": "0",
+                "validator_reward": "0",
+                "balance_burnt": "0",
+                "outgoing_receipts_root": none,
+                "tx_root": none,
+                "validator_proposals": [],
+                "congestion_info": {
+                    "delayed_receipts_gas": "0",
+                    "buffered_receipts_gas": "0",
+                    "receipt_bytes": 0,
+                    "allowed_shard": 0
+                },
+                "bandwidth_requests": {"V1": {"requests": []}},
                 "signature": included.chunk.signature.to_string()
             })
         })
@@ -157,16 +256,35 @@ fn block(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
             "next_epoch_id": next,
             "hash": hash,
             "prev_hash": block.prev,
+            "prev_state_root": none,
+            "block_body_hash": none,
+            "chunk_receipts_root": none,
+            "chunk_headers_root": none,
+            "chunk_tx_root": none,
+            "outcome_root": none,
             "chunks_included": chunks.len(),
-            "chunk_mask": [block.chunk.is_some()],
+            "challenges_root": none,
             "timestamp": block.timestamp,
             "timestamp_nanosec": block.timestamp.to_string(),
+            "random_value": none,
+            "validator_proposals": [],
+            "chunk_mask": [block.chunk.is_some()],
             "gas_price": "100000000",
+            "block_ordinal": block.height,
+            "rent_paid": "0",
+            "validator_reward": "0",
             "total_supply": "4000000000000000000000000000000000",
+            "challenges_result": [],
             "last_final_block": block.prev,
+            "last_ds_final_block": block.prev,
+            "next_bp_hash": none,
+            "block_merkle_root": none,
+            "epoch_sync_data_hash": null,
             "approvals": approvals,
             "signature": block.signature.to_string(),
-            "latest_protocol_version": version::PROTOCOL
+            "latest_protocol_version": version::PROTOCOL,
+            "chunk_endorsements": [[]],
+            "shard_split": null
         },
         "chunks": chunks
     }))
@@ -177,10 +295,30 @@ fn validators(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
     let head = view.consensus.head().height;
     // Only the current epoch is counted; an id of another one is unknown, as in a node that
     // has collected its garbage.
-    let wanted = params.get("epoch_id").and_then(Value::as_str);
-    if wanted.is_some_and(|wanted| wanted != epoch_id(genesis, head).to_string()) {
-        let data = "Validator info unavailable".to_owned();
-        return Err(Error::handler("UNKNOWN_EPOCH", json!({}), data, StatusCode::OK));
+    let wanted = match params {
+        Value::Array(list) if list.len() == 1 => match &list[0] {
+            Value::Null => None,
+            id => Some(("block_id", id)),
+        },
+        other => match only_field(other)? {
+            ("latest", Value::Null) => None,
+            reference @ ("epoch_id" | "block_id", _) => Some(reference),
+            (field, _) => return Err(args_error(format!("unknown variant `{field}`"))),
+        },
+    };
+    match wanted {
+        Some(("epoch_id", id)) if *id != epoch_id(genesis, head).to_string() => {
+            let cause = json!({"name": "UNKNOWN_EPOCH"});
+            return Err(Error::handler(cause, "Unknown Epoch".to_owned(), StatusCode::OK));
+        }
+        Some(("block_id", id)) => {
+            // nearcore wants the last block of a past epoch.
+            block_id(id)?;
+            let cause = json!({"name": "VALIDATOR_INFO_UNAVAILABLE"});
+            let data = "Validator info unavailable".to_owned();
+            return Err(Error::handler(cause, data, StatusCode::OK));
+        }
+        _ => {}
     }
     let figures = duties::figures(genesis, &view.consensus.store);
     let current: Vec<Value> = genesis
@@ -229,21 +367,23 @@ fn validators(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
         "current_proposals": [],
         "prev_epoch_kickout": [],
         "epoch_start_height": start,
-        "epoch_height": (start - genesis.height) / genesis.epoch_length + 1
+        "epoch_height": (start - genesis.height) / genesis.epoch_length + 1,
+        "validator_reward_paid_prev_epoch": {}
     }))
 }
 
 fn maintenance_windows(view: &View<'_>, params: &Value) -> Result<Value, Box<Error>> {
     let genesis = view.consensus.genesis();
     let Some(account) = params.get("account_id").and_then(Value::as_str) else {
-        return Err(Error::parse("Failed parsing args: missing field `account_id`".to_owned()));
+        return Err(args_error("missing field `account_id`"));
     };
     let who = genesis.validators.iter().position(|v| v.account_id == account);
     let windows = duties::maintenance_windows(genesis, view.consensus.head().height, who);
     Ok(windows.iter().map(|(start, end)| json!({"start": start, "end": end})).collect())
 }
 
-fn network_info(view: &View<'_>) -> Value {
+/// The object that `/network_info` and the RPC method `network_info` give.
+pub fn network_info(view: &View<'_>) -> Value {
     let peers: Vec<_> = view.network.peers.values().collect();
     let active: Vec<Value> = peers
         .iter()
@@ -252,19 +392,15 @@ fn network_info(view: &View<'_>) -> Value {
     let producers: Vec<Value> = peers
         .iter()
         .filter(|p| p.account.is_some())
-        .map(|p| {
-            json!({"account_id": p.account, "addr": p.addr, "peer_id": p.key, "next_hops": null})
-        })
+        .map(|p| json!({"account_id": p.account, "addr": p.addr, "peer_id": p.key}))
         .collect();
     let seconds = view.uptime_sec.max(1);
     json!({
         "active_peers": active,
         "num_active_peers": peers.len(),
         "peer_max_count": 40,
-        "highest_peer_height": view.network.best_height(),
         "sent_bytes_per_sec": view.network.sent_bytes / seconds,
         "received_bytes_per_sec": view.network.received_bytes / seconds,
-        "known_producers": producers,
-        "time": clock::rfc3339(clock::unix_ns())
+        "known_producers": producers
     })
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::chain::duties::{self, Figures};
+use crate::clock;
 use crate::rpc::View;
 use crate::version;
 
@@ -25,7 +26,6 @@ pub fn text(view: &View<'_>) -> String {
     let consensus = view.consensus;
     let genesis = consensus.genesis();
     let head = consensus.head();
-    let validator = consensus.validator();
     let counters = view.counters;
     let network = view.network;
     let mut out = String::new();
@@ -41,33 +41,15 @@ pub fn text(view: &View<'_>) -> String {
     );
     one(
         "gauge",
-        "near_block_expected_shutdown",
-        "Indicates the expected block height where the node will shutdown",
-        view.expected_shutdown.unwrap_or(0),
-    );
-    one(
-        "gauge",
         "near_is_validator",
         "Bool to denote if it is validating in the current epoch",
-        u64::from(validator.is_some()),
+        u64::from(view.is_validator),
     );
     one(
         "gauge",
         "near_is_block_producer",
         "Bool to denote if the node is a block producer in the current epoch",
-        u64::from(validator.is_some()),
-    );
-    one(
-        "counter",
-        "near_block_produced_total",
-        "Total number of blocks produced since starting this node",
-        counters.blocks_produced,
-    );
-    one(
-        "counter",
-        "near_chunk_produced_total",
-        "Total number of chunks produced since starting this node",
-        counters.chunks_produced,
+        u64::from(view.is_validator),
     );
     one(
         "counter",
@@ -87,12 +69,30 @@ pub fn text(view: &View<'_>) -> String {
         "Are the current dynamically loadable configs correct",
         u64::from(counters.config_correct),
     );
-    one(
-        "counter",
-        "near_already_connected_account",
-        "A second peer with the same validator key is trying to connect to our node. This means that the validator peer has invalid setup.",
-        network.already_connected_account,
-    );
+    // nearcore registers a counter when it first counts: until then the page has no such line.
+    for (name, help, value) in [
+        (
+            "near_block_produced_total",
+            "Total number of blocks produced since starting this node",
+            counters.blocks_produced,
+        ),
+        (
+            "near_chunk_produced_total",
+            "Total number of chunks produced since starting this node",
+            counters.chunks_produced,
+        ),
+        (
+            "near_already_connected_account",
+            "A second peer with the same validator key is trying to connect to our node. This means that the validator peer has invalid setup.",
+            network.already_connected_account,
+        ),
+        ("near_peer_data_sent_bytes", "Total data sent to peers", network.sent_bytes),
+        ("near_peer_data_received_bytes", "Total data received from peers", network.received_bytes),
+    ] {
+        if value > 0 {
+            one("counter", name, help, value);
+        }
+    }
     one(
         "gauge",
         "near_peer_connections_total",
@@ -100,37 +100,40 @@ pub fn text(view: &View<'_>) -> String {
         network.peers.len() as u64,
     );
     one(
-        "counter",
-        "near_peer_connections_opened_total",
-        "Connections since starting this node",
-        network.connections_total,
-    );
-    one(
         "gauge",
         "near_peer_reachable",
         "Total number of reachable peers",
         network.peers.len() as u64,
     );
-    one("counter", "near_sent_bytes_total", "Bytes sent to peers", network.sent_bytes);
     one(
-        "counter",
-        "near_received_bytes_total",
-        "Bytes received from peers",
-        network.received_bytes,
+        "gauge",
+        "near_largest_target_height",
+        "The largest height for which we sent an approval (or skip)",
+        consensus.approved(),
     );
-    // 1 is NoSync, 3 is HeaderSync, 0 is AwaitingPeers in nearcore.
-    let sync = if !view.syncing {
-        1
-    } else if network.peers.is_empty() {
-        0
-    } else {
-        3
+    one(
+        "gauge",
+        "near_largest_threshold_height",
+        "The largest height where we got enough approvals",
+        consensus.largest_threshold(),
+    );
+    one(
+        "gauge",
+        "near_boot_time_seconds",
+        "Unix timestamp in seconds of the moment the client was started",
+        clock::unix_ns() / 1_000_000_000 - view.uptime_sec,
+    );
+    // As nearcore numbers them: NoSync, AwaitingPeers, BlockSync.
+    let sync = match (view.syncing, view.awaits_peers) {
+        (false, _) => 0,
+        (true, true) => 1,
+        (true, false) => 7,
     };
     one("gauge", "near_sync_status", "Node sync status", sync);
     one(
         "gauge",
         "near_node_protocol_version",
-        "Max protocol version supported by this binary",
+        "Max protocol version supported by the node",
         u64::from(version::PROTOCOL),
     );
     one(
@@ -167,11 +170,21 @@ pub fn text(view: &View<'_>) -> String {
     }
     let _ = writeln!(
         out,
-        "# HELP near_build_info Metric whose labels indicate node's version\n\
+        "# HELP near_build_info Metric whose labels indicate node’s version; see \
+         <https://www.robustperception.io/exposing-the-software-version-to-prometheus>.\n\
          # TYPE near_build_info gauge\n\
-         near_build_info{{build=\"{}\",release=\"{}\"}} 1",
+         near_build_info{{build=\"{}\",release=\"{}\",rustc_version=\"{}\"}} 1",
         version::BUILD,
-        view.version
+        view.version,
+        version::RUSTC
+    );
+    // What SIGHUP may change, as the label that nearcore's Debug output makes.
+    let _ = writeln!(
+        out,
+        "# HELP near_config_mutable_field Timestamp and value of a mutable config field\n\
+         # TYPE near_config_mutable_field gauge\n\
+         near_config_mutable_field{{field_name=\"expected_shutdown\",timestamp=\"{}\",value=\"{:?}\"}} 1",
+        counters.config_reload_at, view.expected_shutdown
     );
     out
 }

@@ -33,7 +33,7 @@ pub fn status(view: &View<'_>) -> Value {
             "version": view.version,
             "build": version::BUILD,
             "commit": "none",
-            "rustc_version": "1.95.0"
+            "rustc_version": version::RUSTC
         },
         "chain_id": genesis.chain_id,
         "protocol_version": version::PROTOCOL,
@@ -57,7 +57,6 @@ pub fn status(view: &View<'_>) -> Value {
         "node_public_key": view.node_key,
         "node_key": key,
         "uptime_sec": view.uptime_sec,
-        "genesis_hash": genesis.hash,
-        "detailed_debug_status": null
+        "genesis_hash": genesis.hash
     })
 }

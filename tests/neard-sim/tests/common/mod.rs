@@ -46,7 +46,22 @@ impl Localnet {
             .status()
             .unwrap();
         assert!(done.success());
-        Self { dir }
+        let net = Self { dir };
+        // As kneard's localnet: three nodes have two peers each, and neard waits for three.
+        for i in 0..validators + others {
+            net.set_config(&format!("node{i}"), |config| {
+                let peers = &mut config["consensus"]["min_num_peers"];
+                *peers = json!(peers.as_u64().unwrap().min(1));
+            });
+        }
+        net
+    }
+
+    pub fn set_config(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let path = self.home(name).join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut config);
+        fs::write(&path, config.to_string()).unwrap();
     }
 
     pub fn home(&self, name: &str) -> PathBuf {
@@ -148,6 +163,17 @@ impl Neard {
         wait_for("/status", BOUND, || self.status())
     }
 
+    /// Waits until signals do not kill it any more, which is a moment after its first answer.
+    pub fn wait_until_it_hears(&self) {
+        let path = format!("/proc/{}/status", self.child.id());
+        wait_for("a handler of SIGHUP", BOUND, || {
+            let status = fs::read_to_string(&path).ok()?;
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+            (caught & 1 != 0).then_some(())
+        });
+    }
+
     pub fn height(&self) -> u64 {
         self.wait_status()["sync_info"]["latest_block_height"].as_u64().unwrap()
     }
@@ -160,10 +186,15 @@ impl Neard {
         wait_for(&format!("height {height}"), BOUND, || (self.height() >= height).then_some(()));
     }
 
+    /// A metric without labels; `None` while it has not been counted.
     pub fn metric(&self, name: &str) -> Option<u64> {
         let (_, text) = self.get("/metrics")?;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         line.parse().ok()
+    }
+
+    pub fn blocks_produced(&self) -> u64 {
+        self.metric("near_block_produced_total").unwrap_or(0)
     }
 
     /// Whether a validator key is loaded, as `/status` says.
@@ -172,6 +203,7 @@ impl Neard {
     }
 
     pub fn signal(&self, signal: Signal) {
+        self.wait_until_it_hears();
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
