@@ -81,23 +81,23 @@ fn silence_counts_from_the_last_beat() {
     observed.sees(1_000, entry(INDEX + 1, Some(&session("other")), &beat));
     observed.sees(1_500, entry(INDEX + 2, None, &beat));
     // Free, and not safe before its lease has ended.
-    let safe = 1_000 + SAFE_MS;
+    let safe = 1_500 + SAFE_MS;
     let committed = Event::Written { id: observed.node.request, outcome: Outcome::Committed(50) };
     observed.tell(1_510, committed);
-    for now in [2_510, 3_510, 4_510, 5_510, 6_510] {
+    for now in [2_510, 3_510, 4_510, 5_510, 6_510, 7_510] {
         observed.tell(now, Event::Tick);
         let id = observed.node.request;
         observed.tell(now, Event::Written { id, outcome: Outcome::Committed(now) });
     }
     let id = observed.node.question;
-    observed.tell(6_600, Event::Status { id, result: in_sync(HEAD, SignKey::None) });
+    observed.tell(7_520, Event::Status { id, result: in_sync(HEAD, SignKey::None) });
     observed.tell(safe, Event::Tick);
     observed.tell(safe + 100, Event::NeardExited("as asked".to_owned()));
     let id = observed.node.question;
     let result = in_sync(HEAD, SignKey::Ours);
     let told = observed.tell(safe + 200, Event::Status { id, result }).expect("it took over");
     assert_eq!(told.kind, TakeoverKind::Silence);
-    assert_eq!(told.without_signer, Some(ms(SAFE_MS + 200)));
+    assert_eq!(told.without_signer, Some(ms(safe + 200 - 1_000)));
 }
 
 #[test]
