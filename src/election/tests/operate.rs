@@ -43,8 +43,9 @@ fn while_paused_nobody_takes_a_key_that_nobody_is_known_to_have_held() {
     let mut node = Node::standby();
     node.on(0, Event::Paused(true));
     node.watched(0, crate::election::Seen::Missing);
-    node.on(0, Event::Leases(Ok(None)));
-    assert_eq!(node.tick(SAFE_MS + 1), []);
+    assert_eq!(node.on(0, Event::Leases(Ok(None))), []);
+    let actions = node.on(10, Event::Paused(false));
+    assert!(matches!(Node::write_of(&actions), Write::Acquire { .. }), "{actions:?}");
 }
 
 #[test]
