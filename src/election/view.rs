@@ -81,7 +81,10 @@ impl View {
     /// When everyone is done whom this sight tells of. `None`: not known yet.
     pub fn safe_at(&self, known: Duration) -> Option<Time> {
         match self.record() {
-            Some(record) if record.state == RecordState::Released => Some(self.first_seen),
+            // Under a lock nobody can have released it: somebody has tampered with the record.
+            Some(record) if record.state == RecordState::Released && self.session().is_none() => {
+                Some(self.first_seen)
+            }
             _ => Some(done_at(self.first_seen, self.granted(known)?)),
         }
     }

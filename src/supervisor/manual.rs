@@ -16,7 +16,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::time::Instant;
 
 use super::Keys;
-use super::run::{RunError, neard_options};
+use super::start::{RunError, neard_options};
 use crate::consul::{Client, Consistency};
 use crate::control::NodeReport;
 use crate::election::{Content, Record, RecordState, with_drift};

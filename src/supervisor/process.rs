@@ -4,25 +4,21 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
 use super::key_swap::KeySwap;
+use super::questions::{self, Told};
 use super::runtime_file::NeardProcess;
-use crate::election::{Duties, Event, NeardStatus, Role, SignKey, Time};
+use crate::election::{Event, Role, Time};
 use crate::neard::guard::{GuardEvent, Neard, SpawnOptions};
 use crate::neard::home::{self, ConfigAtStart, Home, HomeError};
 use crate::neard::home_lock::HomeLock;
 use crate::neard::keys::PublicKey;
 use crate::neard::rpc::Rpc;
 
-/// How long one `/status` may take.
-const STATUS_LIMIT: Duration = Duration::from_secs(1);
-/// How long the list of all validators may take.
-const DUTIES_LIMIT: Duration = Duration::from_secs(5);
 /// A guard that leaves a question open at so many pings in a row cannot be trusted to kill in
 /// time. Not one alone, however late: if this process itself was held up, the answer may be there
 /// and unread.
@@ -49,13 +45,6 @@ impl NeardOptions {
         }
         args
     }
-}
-
-/// What `/status` told last of the program and its chain.
-#[derive(Debug, Clone, Default)]
-struct Told {
-    version: Option<String>,
-    chain_id: Option<String>,
 }
 
 pub struct Process {
@@ -344,7 +333,7 @@ impl Process {
         let (told, unloading) = (Arc::clone(&self.told), self.unloading);
         tokio::spawn(async move {
             let result = match rpc {
-                Some(rpc) => status(rpc, &ours, &told, unloading).await,
+                Some(rpc) => questions::status(rpc, &ours, &told, unloading).await,
                 None => Err("neard does not run yet".to_owned()),
             };
             let _ = events.send(Event::Status { id, result }).await;
@@ -357,7 +346,7 @@ impl Process {
         let (events, account) = (self.events.clone(), self.options.account.clone());
         tokio::spawn(async move {
             let result = match rpc {
-                Some(rpc) => duties(rpc, &account).await,
+                Some(rpc) => questions::duties(rpc, &account).await,
                 None => Err("neard does not run".to_owned()),
             };
             let _ = events.send(Event::Duties(result)).await;
@@ -423,35 +412,6 @@ impl Process {
     }
 }
 
-/// What the account has signed, in the election's words.
-async fn duties(rpc: Rpc, account: &str) -> Result<Option<Duties>, String> {
-    let duties = rpc.duties(account, DUTIES_LIMIT).await.map_err(|error| error.to_string())?;
-    Ok(duties.map(|duties| Duties { epoch: duties.epoch_start_height, signed: duties.signed }))
-}
-
-async fn status(
-    rpc: Rpc,
-    ours: &PublicKey,
-    told: &Mutex<Told>,
-    unloading: bool,
-) -> Result<NeardStatus, String> {
-    let status = rpc.status(STATUS_LIMIT).await.map_err(|error| error.to_string())?;
-    *told.lock().unwrap_or_else(PoisonError::into_inner) =
-        Told { version: status.version, chain_id: status.chain_id };
-    let key = match status.validator_public_key {
-        None => SignKey::None,
-        Some(key) if key == *ours => SignKey::Ours,
-        Some(_) => SignKey::Other,
-    };
-    let made_up_to = if unloading && key == SignKey::None {
-        // Without an answer the core assumes the worst.
-        rpc.made_up_to(STATUS_LIMIT).await.ok().flatten()
-    } else {
-        None
-    };
-    Ok(NeardStatus { syncing: status.syncing, head: status.head, key, made_up_to })
-}
-
 impl Running {
     fn awaits(&mut self, sent: std::io::Result<u64>) {
         if let Ok(seq) = sent
@@ -463,59 +423,4 @@ impl Running {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use tokio::sync::mpsc;
-
-    fn process(dir: &Path) -> (Process, mpsc::Receiver<Event>) {
-        let (home, key) = (dir.join("home"), dir.join("validator_key.json"));
-        fs::create_dir(&home).unwrap();
-        fs::write(home.join("config.json"), r#"{"rpc":{"addr":"127.0.0.1:1"},"network":{}}"#)
-            .unwrap();
-        fs::write(&key, "").unwrap();
-        let standby = home::Role::Standby {
-            validator_key: key,
-            node_key: None,
-            network_addr: "127.0.0.1:2".parse().unwrap(),
-            public_address: None,
-        };
-        let options = NeardOptions {
-            binary: "neard".into(),
-            boot_nodes: None,
-            release_argv: Vec::new(),
-            validator: standby.clone(),
-            standby,
-            validator_public_key: serde_json::from_str("\"ed25519:1\"").unwrap(),
-            account: "node3".to_owned(),
-        };
-        let lock = HomeLock::try_take(&home).unwrap().unwrap();
-        let (events, inbox) = mpsc::channel(8);
-        (Process::new(Home::open(&home).unwrap(), lock, options, events), inbox)
-    }
-
-    #[tokio::test]
-    async fn a_start_that_is_cancelled_in_time_starts_nothing_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut process, mut inbox) = process(dir.path());
-        process.start(Role::Standby);
-        process.ask_status(1);
-        process.terminate();
-        let heard = process.hear_guard().await;
-        assert!(matches!(heard, FromGuard::Tell(Event::NeardExited(_))));
-        assert!(process.running.is_none());
-        let answer = inbox.recv().await;
-        assert!(matches!(answer, Some(Event::Status { id: 1, result: Err(_) })), "{answer:?}");
-    }
-
-    #[tokio::test]
-    async fn a_home_that_cannot_be_prepared_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut process, _inbox) = process(dir.path());
-        fs::remove_file(dir.path().join("home/config.json")).unwrap();
-        process.start(Role::Standby);
-        let heard = process.hear_guard().await;
-        let FromGuard::Tell(Event::NeardNotStarted(why)) = heard else { panic!("it was prepared") };
-        assert!(why.contains("config.json: no such file"), "{why}");
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::run::RunError;
+use super::start::RunError;
 use super::{Snapshot, Takeovers};
 use crate::settings::Settings;
 use crate::systemd::{Socket, Sockets};

@@ -153,3 +153,10 @@ fn a_release_by_another_than_who_held_the_key_last_lets_nobody_in_at_once() {
     }
     assert!(node.tick(safe).contains(&Action::TerminateNeard));
 }
+
+#[test]
+fn a_release_under_a_lock_lets_nobody_in_at_once() {
+    let mut node = Node::voting();
+    node.watched(1_000, entry(60, Some(&other()), &record(7, 4, RecordState::Released)));
+    assert_eq!(stolen_at(&mut node, 1_000), 1_000 + SAFE_MS);
+}
