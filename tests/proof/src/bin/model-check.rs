@@ -18,6 +18,9 @@ struct Arguments {
     /// A rule of the protocol to break.
     #[arg(long)]
     mutant: Option<Mutant>,
+    /// With `--config mutant`: the same world without the defect, where every promise must hold.
+    #[arg(long)]
+    sound: bool,
     /// The shortest trace, for more memory.
     #[arg(long)]
     shortest: bool,
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
         eprintln!("no world is called {:?}", arguments.config);
         return ExitCode::from(2);
     };
-    config.mutant = arguments.mutant.or(config.mutant);
+    config.mutant = arguments.mutant.filter(|_| !arguments.sound);
     config.faults = arguments.faults.unwrap_or(config.faults);
     config.horizon = arguments.horizon.unwrap_or(config.horizon);
     if !arguments.kinds.is_empty() {

@@ -137,21 +137,6 @@ impl Config {
         self
     }
 
-    #[must_use]
-    pub fn with_mutant(mut self, mutant: Option<Mutant>) -> Self {
-        self.mutant = mutant;
-        self
-    }
-
-    /// The first host slow and the others fast, and the other way round.
-    #[must_use]
-    pub fn both_clocks(mut self) -> Self {
-        let slow_first = (0..self.nodes).map(|host| host != 0).collect();
-        let fast_first = (0..self.nodes).map(|host| host == 0).collect();
-        self.clocks = vec![slow_first, fast_first];
-        self
-    }
-
     /// The settings of one run of kneard on a host.
     pub fn settings(&self, host: usize, life: u8) -> Settings {
         let name = host_name(host);
