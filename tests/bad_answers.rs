@@ -64,7 +64,9 @@ fn consul_that_is_of_no_use() {
         let neard = kneard.neard();
         stays(secs(8), case, || {
             let unkeyed = !home.join("validator_key.json").exists();
-            let wrong = !unkeyed || !neard.is_alive() || kneard.errors().len() > 1;
+            // Each right that the token lacks is named once.
+            let most = if case == "answers 403" { 3 } else { 1 };
+            let wrong = !unkeyed || !neard.is_alive() || kneard.errors().len() > most;
             wrong.then(|| format!("no key: {unkeyed}, {neard:?}, {:#?}", kneard.errors()))
         });
         if let Some(server) = server {
