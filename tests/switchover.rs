@@ -177,6 +177,9 @@ fn while_paused_nobody_takes_over_and_afterwards_somebody_does() {
     let setup = pair.holder.setup.clone();
     pair.holder = setup.start();
     pair.holder.wait_for("Validating", secs(60));
+    wait_until(secs(30), "the return of the last holder is in the history", || {
+        (json(&pair.standby, &["history"])[0]["from"] == "kneard0").then_some(())
+    });
 
     pair.holder.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(pair.holder.wait_exit(secs(20)).success());

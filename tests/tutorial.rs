@@ -226,7 +226,8 @@ fn every_command_as_it_stands() {
     let desk = Desk::new();
     let _runner = desk.terminal("procfile", "honcho start");
     let node0 = desk.data.join("near/localnet/node0/node_key.json");
-    wait_until(secs(60), "the Procfile has set up the localnet", || {
+    // Its `cargo run` may have to build much of the dependencies again, for another PATH.
+    wait_until(secs(300), "the Procfile has set up the localnet", || {
         let kneard1 = desk.data.join("near/localnet/kneard1/voter_node_key.json");
         (node0.exists() && kneard1.exists()).then_some(())
     });

@@ -96,8 +96,10 @@ pub(super) fn routes() -> Router<Api> {
         .route("/history", get(async |Shared(api): Shared<Api>| answer(api.history().await)))
 }
 
+/// Only an object: a list would be taken for the fields in their order, and an empty one for none.
 fn order<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
+    serde_json::from_slice::<serde_json::Map<_, _>>(body)
+        .and_then(|order| serde_json::from_value(order.into()))
         .map_err(|error| (StatusCode::BAD_REQUEST, format!("not an order that I know: {error}")))
 }
 
