@@ -7,7 +7,8 @@ def leader() -> Machine:
     address = arbiter.succeed("curl -sf http://127.0.0.1:8500/v1/status/leader").strip().strip('"')
     host = address.rsplit(":", 1)[0]
     for machine in hosts:
-        if machine.execute(f"ip -o address | grep -qF ' {host}/'")[0] == 0:
+        # Not through `grep -q`: it ends early, and with pipefail that may look like a no.
+        if machine.succeed(f"ip -o address show to {host}").strip():
             return machine
     raise Exception(f"no machine has {host}")
 
