@@ -5,8 +5,6 @@ mod support;
 
 #[path = "chaos/plan.rs"]
 mod plan;
-#[path = "chaos/random.rs"]
-mod random;
 #[path = "chaos/verdict.rs"]
 #[allow(dead_code, reason = "a run reads all of the verdict")]
 mod verdict;

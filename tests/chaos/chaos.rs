@@ -16,7 +16,6 @@ mod host;
 mod network;
 mod options;
 mod plan;
-mod random;
 mod report;
 mod run;
 mod stage;

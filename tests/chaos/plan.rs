@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, fmt, ops::RangeInclusive, time::Duration};
 
-use crate::random::Random;
+use crate::support::random::Random;
 
 /// Which kneard's host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

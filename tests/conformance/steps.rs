@@ -4,28 +4,9 @@ use std::time::Duration;
 
 use kneard::consul::Behavior;
 
+use crate::support::random::Random;
+
 const KEYS: [&str; 4] = ["a", "b", "b/c", "d"];
-
-/// splitmix64: small, seeded, the same everywhere.
-pub struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a small bound")
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// An operation; sessions by number.
 #[derive(Clone, Debug)]
@@ -112,32 +93,32 @@ pub struct Round {
 
 impl Round {
     pub fn new(seed: u64, prefix: String, first_session: usize) -> Self {
-        Self { random: Random(seed), prefix, first_session, sessions: 0 }
+        Self { random: Random::new(seed), prefix, first_session, sessions: 0 }
     }
 
     fn key(&mut self) -> String {
-        format!("{}/{}", self.prefix, KEYS[self.random.below(KEYS.len())])
+        format!("{}/{}", self.prefix, KEYS[self.random.index(KEYS.len())])
     }
 
     fn tree(&mut self) -> String {
         let tails = ["/", "/b", "/b/", "/nothing"];
-        format!("{}{}", self.prefix, tails[self.random.below(tails.len())])
+        format!("{}{}", self.prefix, tails[self.random.index(tails.len())])
     }
 
     /// Few values, so that writes which change nothing occur.
     fn value(&mut self) -> String {
-        ["", "one", "two"][self.random.below(3)].to_owned()
+        ["", "one", "two"][self.random.index(3)].to_owned()
     }
 
     fn session(&mut self) -> usize {
-        if self.sessions == 0 || self.random.chance(5) {
+        if self.sessions == 0 || self.random.percent(5) {
             return 1_000_000; // never created
         }
-        self.first_session + self.random.below(self.sessions)
+        self.first_session + self.random.index(self.sessions)
     }
 
     fn index(&mut self) -> Index {
-        match self.random.below(10) {
+        match self.random.index(10) {
             0..=6 => Index::Current,
             7..=8 => Index::Stale,
             _ => Index::Zero,
@@ -148,13 +129,13 @@ impl Round {
         if self.sessions < 2 {
             return self.create();
         }
-        match self.random.below(100) {
+        match self.random.index(100) {
             0..=3 => self.create(),
             4..=6 => Step::Renew(self.session()),
             7..=8 => Step::Info(self.session()),
             9..=20 => self.read(),
             21..=28 => {
-                let readers = (0..1 + self.random.below(4)).map(|_| self.reader()).collect();
+                let readers = (0..1 + self.random.index(4)).map(|_| self.reader()).collect();
                 Step::Wake { readers, by: Box::new(self.write()) }
             }
             _ => self.write(),
@@ -163,14 +144,14 @@ impl Round {
 
     fn create(&mut self) -> Step {
         self.sessions += 1;
-        let behavior = if self.random.chance(25) { Behavior::Delete } else { Behavior::Release };
+        let behavior = if self.random.percent(25) { Behavior::Delete } else { Behavior::Release };
         // None, or longer than the test runs: its end is a matter of time, and of another test.
-        let lock_delay = if self.random.chance(20) { 60 } else { 0 };
+        let lock_delay = if self.random.percent(20) { 60 } else { 0 };
         Step::Create { behavior, lock_delay: Duration::from_secs(lock_delay) }
     }
 
     fn read(&mut self) -> Step {
-        match self.random.below(10) {
+        match self.random.index(10) {
             0..=5 => Step::Read { key: self.key() },
             6..=8 => Step::List { prefix: self.tree() },
             _ => Step::Raw(Raw::Keys(self.tree())),
@@ -178,20 +159,20 @@ impl Round {
     }
 
     fn reader(&mut self) -> Reader {
-        if self.random.chance(70) { Reader::Key(self.key()) } else { Reader::Tree(self.tree()) }
+        if self.random.percent(70) { Reader::Key(self.key()) } else { Reader::Tree(self.tree()) }
     }
 
     fn write(&mut self) -> Step {
-        match self.random.below(70) {
+        match self.random.index(70) {
             0..=3 => Step::Destroy(self.session()),
             4..=19 => {
-                let acquire = self.random.chance(60).then(|| self.session());
+                let acquire = self.random.percent(60).then(|| self.session());
                 Step::Put { key: self.key(), value: self.value(), acquire }
             }
             20..=22 => Step::Delete { key: self.key() },
             23..=27 => Step::Raw(self.raw_write()),
             _ => {
-                let count = 1 + self.random.below(4);
+                let count = 1 + self.random.index(4);
                 Step::Txn((0..count).map(|_| self.part()).collect())
             }
         }
@@ -199,7 +180,7 @@ impl Round {
 
     fn raw_write(&mut self) -> Raw {
         let key = self.key();
-        match self.random.below(10) {
+        match self.random.index(10) {
             0..=3 => Raw::PutCas(key, self.value(), self.index()),
             4..=6 => Raw::PutRelease(key, self.value(), self.session()),
             7..=8 => Raw::DeleteCas(key, self.index()),
@@ -209,7 +190,7 @@ impl Round {
 
     fn part(&mut self) -> Part {
         let key = self.key();
-        match self.random.below(20) {
+        match self.random.index(20) {
             0..=5 => Part::Lock(key, self.value(), self.session()),
             6..=8 => Part::Unlock(key, self.value(), self.session()),
             9..=11 => Part::CheckIndex(key, self.index()),
@@ -219,7 +200,7 @@ impl Round {
             15 => Part::Cas(key, self.value(), self.index()),
             16 => Part::Get(key),
             17 => Part::GetTree(self.tree()),
-            18 if self.random.chance(50) => Part::Delete(key),
+            18 if self.random.percent(50) => Part::Delete(key),
             18 => Part::DeleteCas(key, self.index()),
             _ => Part::DeleteTree(self.tree()),
         }

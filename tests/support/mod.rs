@@ -18,6 +18,7 @@ pub mod operator;
 pub mod pair;
 pub mod ports;
 pub mod process;
+pub mod random;
 pub mod signatures;
 pub mod snapshot;
 pub mod systemd;

@@ -90,9 +90,14 @@ impl Machine {
         self.neard.swaps(self.now, Key::Unloading { since: self.now });
         out.push(Action::UnloadKey);
         if self.settings.has(Mutant::DisarmBeforeGone) {
-            self.armed = None;
-            out.push(Action::DisarmGuard);
+            self.disarm(out);
         }
+    }
+
+    /// neard has no key: it may run on as long as it likes.
+    fn disarm(&mut self, out: &mut Vec<Action>) {
+        self.armed = None;
+        out.push(Action::DisarmGuard);
     }
 
     fn suspend(&mut self, out: &mut Vec<Action>) {
@@ -107,8 +112,7 @@ impl Machine {
     /// it made and is still working on.
     pub(super) fn key_unloaded(&mut self, status: &NeardStatus, out: &mut Vec<Action>) {
         self.neard.unloaded(self.now);
-        self.armed = None;
-        out.push(Action::DisarmGuard);
+        self.disarm(out);
         let head = self.neard.head().unwrap_or_default().max(status.head);
         let made_up_to = status.made_up_to.unwrap_or(head.saturating_add(1));
         let Some(tenure) = &mut self.tenure else { return };
@@ -126,8 +130,7 @@ impl Machine {
             return;
         }
         self.neard.key = Key::Out;
-        self.armed = None;
-        out.push(Action::DisarmGuard);
+        self.disarm(out);
         out.push(Action::Log(Notice::Warning(format!("no hot swap: {why}"))));
         match self.tenure.as_ref().map(|tenure| &tenure.step) {
             Some(Step::Promoting { .. }) => self.promote_by_restart(out),

@@ -22,6 +22,11 @@ impl Random {
         self.next() % end
     }
 
+    /// A place among so many.
+    pub fn index(&mut self, count: usize) -> usize {
+        self.below(count as u64) as usize
+    }
+
     pub fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
@@ -33,7 +38,7 @@ impl Random {
 
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last as u64 + 1) as usize);
+            items.swap(last, self.index(last + 1));
         }
     }
 }
