@@ -79,12 +79,7 @@ mod tests {
             lease_ms: 7_000,
             head: Some(1),
             lag,
-            paused: false,
-            kneard_version: "1".to_owned(),
-            neard_version: None,
-            hot_swap: None,
-            hot_swap_obstacle: None,
-            consul_node: None,
+            ..NodeReport::default()
         }
     }
 

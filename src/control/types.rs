@@ -24,7 +24,7 @@ impl fmt::Display for ActiveValidator {
 }
 
 /// One kneard, as it publishes itself in Consul and as it answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
     pub node_id: String,
     /// Tells two nodes apart that carry one node id by mistake.

@@ -212,13 +212,7 @@ mod tests {
             state: State::Voting.to_string(),
             lease_ms: 6_000,
             head: Some(1),
-            lag: None,
-            paused: false,
-            kneard_version: "1".to_owned(),
-            neard_version: None,
-            hot_swap: None,
-            hot_swap_obstacle: None,
-            consul_node: None,
+            ..NodeReport::default()
         }
     }
 

@@ -257,13 +257,7 @@ impl World<'_> {
             state: machine.state().to_string(),
             lease_ms: u64::try_from(settings.lease.as_millis()).unwrap_or(u64::MAX),
             head: machine.head(),
-            lag: None,
-            paused: false,
-            kneard_version: String::new(),
-            neard_version: None,
-            hot_swap: None,
-            hot_swap_obstacle: None,
-            consul_node: None,
+            ..NodeReport::default()
         };
         // Of two with one name the second takes another.
         let key = match here.name_is_taken {
