@@ -16,6 +16,7 @@ use support::{
     kneard::Setup,
     pair::setup,
     ports::free_port,
+    signatures::wait_for_signature,
     turn::turn,
     wait::{secs, wait_until},
 };
@@ -175,6 +176,8 @@ fn every_program_uses_the_certificates() {
 
     let mut kneard = good.start();
     kneard.wait_for("Validating", secs(40));
+    // Before that there may be no guard yet to run the release.
+    wait_for_signature(&kneard.setup.home, Duration::ZERO, secs(20));
     let server = consul.servers()[0].http_addr();
     wait_until(secs(10), "it holds the lock", || {
         election::entry(server, ACCOUNT).filter(|entry| entry.session.is_some())
