@@ -4,7 +4,9 @@ mod support;
 
 use nix::sys::signal::Signal;
 
+use serde_json::json;
 use support::{
+    chain::change_json,
     pair::{Pair, TAKEOVER},
     signatures,
     wait::{boot_time, report, secs},
@@ -65,4 +67,42 @@ fn a_stopped_kneard_hands_over_and_no_block_is_missed() {
     }
     let verdict = pair.assert_one_signer();
     println!("{}", verdict.text);
+}
+
+/// The holder's kneard dies, and the standby takes over by a restart although it was to swap.
+fn a_restart_because(mut pair: Pair, why: &str) {
+    wait_until_settled(&pair);
+    let standby = pair.standby.neard();
+    let start = boot_time();
+    pair.holder.signal(Signal::SIGKILL);
+    pair.holder.wait_exit(secs(5));
+    pair.standby.wait_for("Validating", TAKEOVER);
+    signatures::wait_for_signature(&pair.standby.setup.home, start, TAKEOVER);
+    assert_ne!(pair.standby.neard(), standby, "its neard was not restarted");
+    let log = pair.standby.log();
+    let said = log.lines().find(|line| line.contains("hot swap") && line.contains(why));
+    assert!(said.is_some(), "no line says that hot swap is left out because {why}:\n{log}");
+    pair.assert_one_signer();
+}
+
+#[test]
+fn a_neard_that_cannot_reload_is_restarted_and_the_log_says_why() {
+    let old = json!({"reload": "unsupported"}).to_string();
+    let pair = Pair::start_with(1, |setup| {
+        setup.environment.push(("NEARD_SIM_FAULTS".into(), old.clone().into()));
+    });
+    a_restart_because(pair, "cannot load a key while it runs; update neard");
+}
+
+#[test]
+fn on_testnet_a_config_that_does_not_follow_the_account_is_named_and_neard_restarted() {
+    let pair = Pair::start_as("testnet", |setup| {
+        change_json(&setup.home.join("config.json"), |config| {
+            config["tracked_shards_config"] = json!("NoShards");
+        });
+    });
+    a_restart_because(
+        pair,
+        "\\\"tracked_shards_config\\\": {\\\"ShadowValidator\\\": \\\"node3\\\"}",
+    );
 }

@@ -9,9 +9,7 @@
 mod support;
 
 mod disk;
-mod enclosure;
 mod faults;
-mod freezer;
 mod host;
 mod network;
 mod options;
@@ -36,12 +34,12 @@ use std::{
 
 use clap::Parser;
 
-use enclosure::Enclosure;
 use options::Options;
 use plan::Plan;
 use report::Report;
 use stage::Stage;
 use support::{
+    enclosure::{self, Enclosure},
     turn::turn,
     wait::{boot_time, secs},
 };

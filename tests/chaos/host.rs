@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::{
     disk::Disk,
-    freezer::Freezer,
     plan::{Part, Trouble},
     support::{
+        freezer::Freezer,
         kneard::{Kneard, Setup, errors},
         netns::NetNs,
         process::Process,

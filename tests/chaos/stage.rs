@@ -9,14 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::{
     disk::Disk,
-    freezer::Freezer,
     host::Host,
     options::Options,
     support::{
         chain::Chain,
         consul::Consul,
+        freezer::Freezer,
         kneard::LEASE,
         netns::{Hosts, Wire},
         pair::setup,
@@ -59,7 +61,7 @@ impl Stage {
             .collect();
         let consul_directory = directory.join("consul");
         fs::create_dir(&consul_directory).unwrap();
-        let consul = Consul::cluster_in(&consul_directory, servers);
+        let consul = Consul::cluster_in(&consul_directory, servers, json!({}));
         let chain_address = net.address(chain_host, Wire::Chain);
         let chain = net.host(chain_host).run(|| Chain::start_on(chain_address.into(), directory));
         let watch = Watch::new(Arc::clone(&timeline));

@@ -43,6 +43,15 @@ impl Chain {
 
     /// A chain whose nodes listen on `address`; it makes blocks when this returns.
     pub fn start_on(address: IpAddr, directory: &Path) -> Self {
+        Self::build(address, None, directory)
+    }
+
+    /// A chain that passes for another than a localnet.
+    pub fn start_as(chain_id: &str, directory: &Path) -> Self {
+        Self::build(Ipv4Addr::LOCALHOST.into(), Some(chain_id), directory)
+    }
+
+    fn build(address: IpAddr, chain_id: Option<&str>, directory: &Path) -> Self {
         let directory = directory.join("chain");
         let [validators, others] = [RUNNING + 1, SPARE].map(|count| count.to_string());
         let arguments = ["localnet", "--shards", "1", "--v", &validators, "--n", &others];
@@ -57,6 +66,9 @@ impl Chain {
         let mut chain = Self { directory, address, nodes: Vec::new() };
         for index in 0..RUNNING + 3 {
             chain.adapt_home(index);
+            if let Some(chain_id) = chain_id {
+                chain.rename(index, chain_id);
+            }
         }
         for index in 0..RUNNING {
             let node = chain.start_node(index);
@@ -80,6 +92,16 @@ impl Chain {
             config["consensus"]["min_num_peers"] = json!(1);
             config["network"]["trusted_stun_servers"] = json!([]);
             config["network"]["public_addrs"] = json!([]);
+        });
+    }
+
+    /// On the public networks a validator must not track all shards.
+    fn rename(&self, index: usize, chain_id: &str) {
+        let home = self.node_home(index);
+        change_json(&home.join("genesis.json"), |genesis| genesis["chain_id"] = json!(chain_id));
+        change_json(&home.join("config.json"), |config| {
+            config["tracked_shards_config"] = json!({"ShadowValidator": format!("node{index}")});
+            config["store"]["load_mem_tries_for_tracked_shards"] = json!(true);
         });
     }
 
@@ -195,7 +217,7 @@ fn set_addresses(home: &Path, rpc: SocketAddr, network: SocketAddr) {
     });
 }
 
-fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
+pub fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut json = read_json(path);
     change(&mut json);
     fs::write(path, serde_json::to_vec_pretty(&json).unwrap()).unwrap();

@@ -68,11 +68,11 @@ impl Consul {
         Self::build(1, settings, Some(token))
     }
 
-    /// A server on each of these hosts, at its address there. Their data and logs stay in
-    /// `directory`.
-    pub fn cluster_in(directory: &Path, hosts: Vec<(NetNs, Ipv4Addr)>) -> Self {
+    /// A server on each of these hosts, at its address there, with `settings` merged into its
+    /// configuration. Their data and logs stay in `directory`.
+    pub fn cluster_in(directory: &Path, hosts: Vec<(NetNs, Ipv4Addr)>, settings: Value) -> Self {
         let places = hosts.into_iter().map(|(host, ip)| (Some(host), ip)).collect();
-        Self::build_in(directory, places, json!({}), None)
+        Self::build_in(directory, places, settings, None)
     }
 
     fn build(count: usize, settings: Value, token: Option<&str>) -> Self {
@@ -161,12 +161,22 @@ impl Consul {
     /// An agent that is no server, joined to this cluster, as each host has one. Its data is in
     /// `directory`. It answers when this returns.
     pub fn start_agent(&self, name: &str, directory: &Path) -> Server {
+        let net = own_network();
+        self.start_agent_on(name, directory, (None, Ipv4Addr::new(127, net[0], net[1], 9)))
+    }
+
+    /// As [`Consul::start_agent`], on a host at its address there.
+    pub fn start_agent_on(
+        &self,
+        name: &str,
+        directory: &Path,
+        (namespace, ip): (Option<NetNs>, Ipv4Addr),
+    ) -> Server {
         let servers = fs::read(&self.servers[0].config).expect("the server's configuration");
         let mut config: Value = serde_json::from_slice(&servers).expect("JSON");
         let join = format!("{}:{}", self.servers[0].ip, config["ports"]["serf_lan"]);
-        let net = own_network();
-        let ip = Ipv4Addr::new(127, net[0], net[1], 9);
-        let held = [0; 3].map(|port| TcpListener::bind((ip, port)).expect("bind loopback"));
+        let bind = || [0; 3].map(|port| TcpListener::bind((ip, port)).expect("bind"));
+        let held = inside(namespace.as_ref(), bind);
         let [serf, rpc, http_port] =
             [0, 1, 2].map(|i: usize| held[i].local_addr().expect("bound").port());
         drop(held);
@@ -188,14 +198,17 @@ impl Consul {
             name: name.to_owned(),
             ip,
             http_port,
-            namespace: None,
+            namespace,
             config: path,
             log: directory.join(format!("{name}.log")),
             child: None,
         };
         agent.spawn(&binary());
         let end = Instant::now() + READY_BOUND;
-        while !agent.knows_nodes(self.servers.len() + 1, None) {
+        let own = format!("/v1/catalog/node/{name}?consistent");
+        // "null" until its node is in the catalog.
+        while !agent.get(&own, None).is_some_and(|(code, body)| code == 200 && body.contains(name))
+        {
             agent.assert_alive();
             assert!(Instant::now() < end, "no agent: {}", agent.log_tail());
             thread::sleep(Duration::from_millis(50));

@@ -64,7 +64,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    const ALL: [Self; 2] = [Self::Chain, Self::Consul];
+    pub const ALL: [Self; 2] = [Self::Chain, Self::Consul];
 
     /// Of the bridge, and of the device on each host.
     pub fn name(self) -> &'static str {

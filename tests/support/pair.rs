@@ -1,6 +1,10 @@
 //! The usual stage: Consul, a chain, and two kneards that share node3's key.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     chain::{ACCOUNT, Chain},
@@ -39,10 +43,23 @@ impl Pair {
 
     /// On this Consul.
     pub fn start_on(consul: impl FnOnce() -> Consul, adjust: impl Fn(&mut Setup)) -> Self {
+        Self::build(consul, Chain::start, adjust)
+    }
+
+    /// On a chain that passes for this one.
+    pub fn start_as(chain_id: &str, adjust: impl Fn(&mut Setup)) -> Self {
+        Self::build(Consul::start, |directory| Chain::start_as(chain_id, directory), adjust)
+    }
+
+    fn build(
+        consul: impl FnOnce() -> Consul,
+        chain: impl FnOnce(&Path) -> Chain,
+        adjust: impl Fn(&mut Setup),
+    ) -> Self {
         let turn = turn();
         let directory = tempfile::tempdir().unwrap();
         let consul = consul();
-        let chain = Chain::start(directory.path());
+        let chain = chain(directory.path());
         let [holder, standby] = [0, 1].map(|index| {
             let mut setup = setup(&chain, &format!("kneard{index}"), index);
             setup.consul_urls = consul.urls();

@@ -65,10 +65,12 @@ def wait_standby(machine: Machine, seconds: int = 90) -> None:
 
 def wait_for_consul() -> None:
     """Until Consul can lose a server again: before a fault that takes one."""
-    healthy = '"Healthy":true,"FailureTolerance":1'
-    ask = "curl -sf --max-time 2 http://127.0.0.1:8500/v1/operator/autopilot/health"
+    ask = "curl -sf --max-time 2 http://127.0.0.1:8500/v1"
+    healthy = f"{ask}/operator/autopilot/health | grep -q '\"Healthy\":true,\"FailureTolerance\":1'"
+    # Also by this server's own gossip: it would not find the next leader otherwise.
+    members = f"{ask}/agent/members | grep -Eo '\"Status\": ?1\\b' | wc -l"
     for machine in hosts:
-        until(machine, f"{ask} | grep -q '{healthy}'", 90, 0.2)
+        until(machine, f"{healthy} && [ $({members}) = {len(hosts)} ]", 90, 0.2)
 
 
 def boot() -> Machine:

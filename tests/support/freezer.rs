@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::support::process::Process;
+use super::process::Process;
 
 /// Where freezers are, and the file that freezes there, with its words for yes and no.
 const PLACES: [(&str, &str, [&str; 2]); 3] = [

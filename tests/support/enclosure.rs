@@ -29,10 +29,10 @@ use nix::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{freezer, support::binaries};
+use super::{binaries, freezer};
 
-const STAGE: &str = "KNEARD_CHAOS_STAGE";
-const RUN: &str = "KNEARD_CHAOS_RUN";
+const STAGE: &str = "KNEARD_TEST_STAGE";
+const RUN: &str = "KNEARD_TEST_RUN";
 
 pub struct Enclosure {
     /// Names the run, for what is outside of its namespaces.
@@ -65,7 +65,7 @@ fn again(stage: &str, run: &str) -> Command {
 
 fn outside() -> u8 {
     let signals = block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]);
-    let run = format!("kneard-chaos-{}", std::process::id());
+    let run = format!("kneard-test-{}", std::process::id());
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)
         .unwrap_or_else(|e| panic!("no namespaces: {e}; run it as root"));
     // Not in the terminal's foreground group: ctrl-c comes once, from here.
@@ -102,7 +102,7 @@ fn forward_and_wait(signals: &SigSet, child: Child) -> u8 {
                     return u8::try_from(code).unwrap_or(1);
                 }
                 WaitStatus::Signaled(pid, signal, _) if pid == child => {
-                    eprintln!("chaos: the run was ended by {signal}");
+                    eprintln!("the run was ended by {signal}");
                     return 1;
                 }
                 _ => {}
