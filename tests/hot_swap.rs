@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use support::{
     chain::change_json,
+    kneard::Setup,
     pair::{Pair, TAKEOVER},
     signatures,
     wait::{boot_time, report, secs},
@@ -27,7 +28,11 @@ fn wait_until_settled(pair: &Pair) {
 }
 
 fn hot() -> Pair {
-    Pair::start_with(1, |setup| setup.more.extend(["--promotion", "hot-swap"].map(Into::into)))
+    Pair::start_with(1, swapping)
+}
+
+fn swapping(setup: &mut Setup) {
+    setup.more.extend(["--promotion", "hot-swap"].map(Into::into));
 }
 
 #[test]
@@ -89,6 +94,7 @@ fn a_restart_because(mut pair: Pair, why: &str) {
 fn a_neard_that_cannot_reload_is_restarted_and_the_log_says_why() {
     let old = json!({"reload": "unsupported"}).to_string();
     let pair = Pair::start_with(1, |setup| {
+        swapping(setup);
         setup.environment.push(("NEARD_SIM_FAULTS".into(), old.clone().into()));
     });
     a_restart_because(pair, "cannot load a key while it runs; update neard");
@@ -97,6 +103,7 @@ fn a_neard_that_cannot_reload_is_restarted_and_the_log_says_why() {
 #[test]
 fn on_testnet_a_config_that_does_not_follow_the_account_is_named_and_neard_restarted() {
     let pair = Pair::start_as("testnet", |setup| {
+        swapping(setup);
         change_json(&setup.home.join("config.json"), |config| {
             config["tracked_shards_config"] = json!("NoShards");
         });
