@@ -8,17 +8,19 @@
 //! key of the home's own, as `neard init` makes it, is renamed, since it is worth little but may
 //! be wanted again.
 
+mod links;
+mod shutdown;
+
 use super::config::{self, NeardConfig};
 use super::home_lock::{self, HomeLock};
 use super::hot_swap;
-use super::keys::{self, KeyError, KeyFile, KeyKind};
-use super::planned_shutdown::PlannedShutdown;
+use super::keys::{KeyError, KeyFile, KeyKind};
 use super::rpc::loopback_like;
 use nix::unistd::{AccessFlags, access, fchown};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -227,55 +229,6 @@ impl Home {
 }
 
 impl Home {
-    /// Sets the height at which a neard that runs ends by itself, once it has reloaded its
-    /// configuration. Undone by [`Home::cancel_shutdown`], and before the next start: one that is
-    /// left behind would end that neard at once.
-    ///
-    /// # Errors
-    /// See [`HomeError`].
-    pub fn plan_shutdown(&self, height: u64) -> Result<(), HomeError> {
-        let _editing = self.editing();
-        self.forget_shutdown()?;
-        let (_, text) = self.read_config()?;
-        let (edited, before) =
-            config::with_shutdown(&text, height).map_err(|why| self.config_error(why))?;
-        let note = self.shutdown_note();
-        // First: what is noted and not done yet is as easily undone.
-        PlannedShutdown { height, before }.write(&note).map_err(io_error("write", &note))?;
-        self.write_config(&edited)
-    }
-
-    /// Undoes [`Home::plan_shutdown`], also that of an earlier kneard. A height that somebody else
-    /// has written since stays. Fine if there is nothing to undo.
-    ///
-    /// # Errors
-    /// See [`HomeError`].
-    pub fn cancel_shutdown(&self) -> Result<(), HomeError> {
-        let _editing = self.editing();
-        self.forget_shutdown()
-    }
-
-    fn forget_shutdown(&self) -> Result<(), HomeError> {
-        let note = self.shutdown_note();
-        let planned = match PlannedShutdown::read(&note) {
-            Ok(planned) => planned,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(io_error("read", &note)(source)),
-        };
-        let (_, text) = self.read_config()?;
-        let edited = config::without_shutdown(&text, planned.height, planned.before.as_deref())
-            .map_err(|why| self.config_error(why))?;
-        if edited != text {
-            self.write_config(&edited)?;
-        }
-        remove_if_there(&note)
-    }
-
-    fn shutdown_note(&self) -> PathBuf {
-        // Beside what it is about, so that neither outlives the other.
-        self.path.join(PlannedShutdown::NAME)
-    }
-
     fn editing(&self) -> MutexGuard<'_, ()> {
         self.editing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -396,80 +349,6 @@ impl Home {
         })?;
         let config = NeardConfig::read(&text).map_err(|why| self.config_error(why))?;
         Ok((config, text))
-    }
-
-    /// The absolute path of a configured key, which must be there and must not be the name in the
-    /// home that is going to point to it.
-    fn key_source(&self, kind: KeyKind, key: &Path, name: &str) -> Result<PathBuf, HomeError> {
-        let path = std::path::absolute(key).map_err(io_error("find", key))?;
-        let in_home = self.path.join(name);
-        let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
-        let resolved = fs::canonicalize(&path);
-        if folder.zip(path.file_name()).is_some_and(|(folder, file)| folder.join(file) == in_home)
-            || resolved.as_ref().is_ok_and(|resolved| *resolved == in_home)
-        {
-            return Err(HomeError::KeyInPlace { kind, path });
-        }
-        match resolved {
-            Ok(_) => Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(KeyError::Missing { kind, path }.into())
-            }
-            Err(source) => Err(KeyError::Unreadable { kind, path, source }.into()),
-        }
-    }
-
-    /// Whether nothing is lost when the validator key `name` in the home is removed.
-    fn check_replaceable(&self, name: &str, configured: &Path) -> Result<(), HomeError> {
-        let in_home = self.path.join(name);
-        match fs::symlink_metadata(&in_home) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(io_error("examine", &in_home)(source)),
-            Ok(metadata) if metadata.is_symlink() => Ok(()),
-            Ok(metadata) if metadata.is_file() && keys::same_secret(&in_home, configured) => Ok(()),
-            Ok(_) => Err(HomeError::ForeignKey { in_home, configured: configured.to_owned() }),
-        }
-    }
-
-    /// Renames a node key file of the home's own, if it is not a copy of the configured one.
-    fn save_own_node_key(&self, name: &str, configured: &Path) -> Result<(), HomeError> {
-        let in_home = self.path.join(name);
-        let own = fs::symlink_metadata(&in_home).is_ok_and(|metadata| !metadata.is_symlink());
-        if !own || keys::same_secret(&in_home, configured) {
-            return Ok(());
-        }
-        let mut saved = self.path.join(format!("{name}.saved"));
-        for number in 2.. {
-            if fs::symlink_metadata(&saved).is_err() {
-                break;
-            }
-            saved = self.path.join(format!("{name}.saved-{number}"));
-        }
-        fs::rename(&in_home, &saved).map_err(io_error("rename", &in_home))
-    }
-
-    /// Makes `name` in the home a symlink to `source`, in one step.
-    fn link(&self, name: &str, source: &Path) -> Result<(), HomeError> {
-        let link = self.path.join(name);
-        if fs::read_link(&link).is_ok_and(|target| target == source) {
-            return Ok(());
-        }
-        let new = self.new_name(name);
-        remove_if_there(&new)?;
-        symlink(source, &new).map_err(io_error("create", &new))?;
-        fs::rename(&new, &link).map_err(io_error("replace", &link))?;
-        sync_directory(&self.path)
-    }
-
-    /// Removes a key from the home for certain, with what an interrupted [`Self::link`] left.
-    fn unlink(&self, name: &str) -> Result<(), HomeError> {
-        remove_if_there(&self.path.join(name))?;
-        remove_if_there(&self.new_name(name))?;
-        sync_directory(&self.path)
-    }
-
-    fn new_name(&self, name: &str) -> PathBuf {
-        self.path.join(format!(".{name}.new"))
     }
 
     fn write_config(&self, text: &str) -> Result<(), HomeError> {

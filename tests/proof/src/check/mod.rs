@@ -2,11 +2,13 @@
 mod config;
 mod consul;
 mod host;
+mod make;
 mod model;
 mod moves;
 mod mutants;
 mod recovery;
 mod report;
+mod words;
 mod world;
 
 pub use config::{Config, Kind, Start};
