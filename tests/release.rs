@@ -5,17 +5,27 @@ mod support;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use support::{
     binaries::{self, Ended, run_to_end},
+    chain::ACCOUNT,
+    http,
     pair::{Pair, TAKEOVER},
-    wait::secs,
+    wait::{secs, wait_until},
 };
 
 fn release(directory: &Path, flags: &[&str]) -> Ended {
     let mut command = binaries::clean(binaries::kneard());
     command.arg("release").arg("--runtime-dir").arg(directory).args(flags);
     run_to_end(command, secs(20))
+}
+
+/// The node's own entry in Consul.
+fn published(pair: &Pair, name: &str) -> Value {
+    let path = format!("/v1/kv/kuutamod-nodes/{ACCOUNT}/{name}?consistent");
+    let text = http::get(pair.consul_address(), &path).unwrap_or_default();
+    serde_json::from_str::<Value>(&text).map_or(Value::Null, |mut all| all[0].take())
 }
 
 #[test]
@@ -25,6 +35,10 @@ fn a_neard_that_was_left_behind_is_ended_before_the_lock_is_given_back() {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let mut pair = Pair::start();
     let directory = pair.holder.setup.runtime_directory();
+    let name = pair.holder.setup.node_id.clone();
+    wait_until(secs(20), "the holder publishes itself", || {
+        published(&pair, &name)["Session"].is_string().then_some(())
+    });
     let (guard, neard) = (pair.holder.guard(), pair.holder.neard());
     // Nobody is left to end neard.
     guard.signal(Signal::SIGSTOP);
@@ -44,6 +58,9 @@ fn a_neard_that_was_left_behind_is_ended_before_the_lock_is_given_back() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(!neard.is_alive(), "the lock was given back over a neard that lives");
     assert!(done.stderr.contains("unlocked"), "{}", done.stderr);
+    // The next kneard of this host is listed once.
+    let left = published(&pair, &name);
+    assert!(left["Session"].is_null() && left["Value"].is_string(), "{left}");
     pair.standby.wait_for("Validating", TAKEOVER);
     pair.assert_one_signer();
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::Keys;
 use super::election_key::{operations, outcome, release_after_crash, seen};
 use super::runtime_file::{NeardProcess, RuntimeFile};
-use crate::consul::{Client, Consistency};
-use crate::election::Outcome;
+use crate::consul::{Client, Consistency, TxnOp};
+use crate::election::{InstanceId, Outcome, SessionId};
 use crate::neard::guard;
 
 /// A kneard that is started anew waits for this process, which holds the home. Past the lease's end
@@ -66,21 +66,31 @@ pub async fn release(runtime_dir: &Path, kneard: Kneard) -> Result<String, Relea
     };
     let consul = |error: crate::consul::Error| ReleaseError::Consul(error.to_string());
     let client = Client::new(file.consul()).map_err(consul)?;
-    let key = Keys::new(&file.account_id).election();
+    let keys = Keys::new(&file.account_id);
+    let done = release_election(&client, &keys.election(), &session, &file.instance).await?;
+    free_names(&client, &keys, &session).await;
+    Ok(done)
+}
+
+async fn release_election(
+    client: &Client,
+    key: &str,
+    session: &SessionId,
+    instance: &InstanceId,
+) -> Result<String, ReleaseError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let why = match client.read(&key, Consistency::Consistent, LIMIT).await {
+        let why = match client.read(key, Consistency::Consistent, LIMIT).await {
             Ok(read) => {
-                let mut write =
-                    match release_after_crash(seen(read.entry), &session, &file.instance) {
-                        Ok(write) => write,
-                        Err(nothing) => return Ok(nothing.to_owned()),
-                    };
+                let mut write = match release_after_crash(seen(read.entry), session, instance) {
+                    Ok(write) => write,
+                    Err(nothing) => return Ok(nothing.to_owned()),
+                };
                 let record = write.record_mut();
                 record.since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
                 let state = record.state;
-                let answer = client.txn(&operations(&key, write), LIMIT).await;
-                match outcome(&key, answer) {
+                let answer = client.txn(&operations(key, write), LIMIT).await;
+                match outcome(key, answer) {
                     Outcome::Committed(_) => {
                         return Ok(format!("unlocked, the record says {state:?}").to_lowercase());
                     }
@@ -93,6 +103,25 @@ pub async fn release(runtime_dir: &Path, kneard: Kneard) -> Result<String, Relea
             return Err(ReleaseError::Consul(why));
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Lets the kneard that is started next publish itself under its own name at once, and not when
+/// the dead one's session expires. What that published stays: its lease still counts.
+async fn free_names(client: &Client, keys: &Keys, session: &SessionId) {
+    let Ok(entries) = client.read_prefix(&keys.nodes(), Consistency::Consistent, LIMIT).await
+    else {
+        return;
+    };
+    for entry in entries.into_iter().filter(|entry| entry.session.as_ref() == Some(session)) {
+        let unlock = TxnOp::Unlock {
+            key: entry.key,
+            value: entry.value,
+            flags: entry.flags,
+            session: session.clone(),
+        };
+        // Without it the name is free when the session expires.
+        let _ = client.txn(&[unlock], LIMIT).await;
     }
 }
 

@@ -150,8 +150,10 @@ impl Cluster {
             let status = kneard_ctl(holder, &["--json", "status"]).stdout;
             let status: Value = serde_json::from_str(&status).ok()?;
             let nodes = status["nodes"].as_array()?;
-            let known = nodes.iter().find(|node| node["node_id"] == *name)?;
-            (known["state"] == "Voting" && known["lag"].is_u64()).then_some(())
+            let is_ready = |node: &Value| {
+                node["node_id"] == *name && node["state"] == "Voting" && node["lag"].is_u64()
+            };
+            nodes.iter().any(is_ready).then_some(())
         });
     }
 
