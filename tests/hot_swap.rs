@@ -10,7 +10,7 @@ use support::{
     kneard::Setup,
     pair::{Pair, TAKEOVER},
     signatures,
-    wait::{boot_time, report, secs},
+    wait::{boot_time, report, secs, wait_until},
 };
 
 fn rounds() -> usize {
@@ -20,7 +20,7 @@ fn rounds() -> usize {
 /// A neard that has just started is left alone for a second before it is told to reload.
 fn wait_until_settled(pair: &Pair) {
     let rpc = pair.standby.setup.rpc;
-    support::wait::wait_until(secs(20), "the standby's neard has run for a while", || {
+    wait_until(secs(20), "the standby's neard has run for a while", || {
         let status = support::http::get(rpc, "/status").ok()?;
         let status: serde_json::Value = serde_json::from_str(&status).ok()?;
         (status["uptime_sec"].as_u64()? >= 2).then_some(())
@@ -112,4 +112,30 @@ fn on_testnet_a_config_that_does_not_follow_the_account_is_named_and_neard_resta
         pair,
         "\\\"tracked_shards_config\\\": {\\\"ShadowValidator\\\": \\\"node3\\\"}",
     );
+}
+
+/// With all shards tracked, neard panics on testnet however it gets the key: kneard says so, tries
+/// a restart, and another node takes the key.
+#[test]
+fn on_testnet_a_neard_that_tracks_all_shards_does_not_keep_the_key_from_others() {
+    let mut pair = Pair::start_as("testnet", |setup| {
+        swapping(setup);
+        if setup.node_id == "kneard1" {
+            change_json(&setup.home.join("config.json"), |config| {
+                config["tracked_shards_config"] = json!("AllShards");
+            });
+        }
+    });
+    wait_until_settled(&pair);
+    pair.holder.signal(Signal::SIGKILL);
+    pair.holder.wait_exit(secs(5));
+    for said in ["no hot swap: ", "has neard track all shards, with which it panics on testnet"] {
+        wait_until(TAKEOVER, &format!("the log says {said}"), || {
+            pair.standby.log().contains(said).then_some(())
+        });
+    }
+    let start = boot_time();
+    pair.holder = pair.holder.setup.clone().start();
+    signatures::wait_for_signature(&pair.holder.setup.home, start, secs(60));
+    pair.assert_one_signer();
 }

@@ -48,7 +48,8 @@ Milliseconds from just before the fault: median, and in brackets the 95th percen
 *Old ends*: from then on the old signer cannot sign. *New has the key*: its neard has loaded it; with
 hot swap it is in sync by then and can sign. *New signs*: its first signature, at the next block.
 *Silent*: from the last signature of the old signer to the first of the new; one that is cut off signs on
-until it ends, unheard. *Missed*: blocks and chunks that the chain lacks, of all runs.
+until it ends, unheard. *Missed*: blocks and chunks that the chain lacks, of all runs. *Overlaps*: moments at which two could sign, and heights that were
+signed twice.
 ",
         consul = figures.consul,
         cores = figures.cores,
@@ -102,7 +103,11 @@ fn most_rounds(figures: &Figures) -> usize {
 }
 
 fn verdict(figures: &Figures) -> String {
-    let violations: u64 = figures.rounds.iter().map(|round| round.violations).sum();
+    let violations: u64 = figures
+        .jobs()
+        .into_iter()
+        .filter_map(|job| figures.of(job).into_iter().map(|round| round.violations).max())
+        .sum();
     format!(
         "{} runs; {violations} overlaps and equivocations by the signature checker.",
         figures.rounds.len()
@@ -130,12 +135,22 @@ fn takeovers(figures: &Figures, promotion: Promotion) -> String {
             spread(&rounds, |round| round.new_signs_ms),
             spread(&rounds, |round| Some(round.silence_ms)),
             missed(&rounds),
+            violations(&rounds),
             promise(&job),
         ];
         row(&mut out, &cells);
     }
     with_head(
-        &["scenario", "old ends", "new has the key", "new signs", "silent", "missed", "promised"],
+        &[
+            "scenario",
+            "old ends",
+            "new has the key",
+            "new signs",
+            "silent",
+            "missed",
+            "overlaps",
+            "promised",
+        ],
         out,
     )
 }
@@ -150,10 +165,11 @@ fn kept(figures: &Figures) -> String {
             ends(&rounds),
             spread(&rounds, |round| Some(round.silence_ms)),
             missed(&rounds),
+            violations(&rounds),
         ];
         row(&mut out, &cells);
     }
-    with_head(&["scenario", "runs with the key lost", "silent", "missed"], out)
+    with_head(&["scenario", "runs with the key lost", "silent", "missed", "overlaps"], out)
 }
 
 fn leases(figures: &Figures) -> String {
@@ -170,6 +186,7 @@ fn leases(figures: &Figures) -> String {
             format!("{moved} of {}", rounds.len()),
             spread(&rounds, |round| Some(round.silence_ms)),
             missed(&rounds),
+            violations(&rounds),
         ];
         row(&mut out, &cells);
     }
@@ -178,9 +195,10 @@ fn leases(figures: &Figures) -> String {
             "lease",
             "no beat",
             "runs with the key lost",
-            "of these to the standby",
+            "runs with it at the standby",
             "silent",
             "missed",
+            "overlaps",
         ],
         out,
     )
@@ -213,6 +231,12 @@ fn ends(rounds: &[&Round]) -> String {
 fn missed(rounds: &[&Round]) -> String {
     let missed: usize = rounds.iter().map(|round| round.missed).sum();
     format!("{missed} in {}", rounds.len())
+}
+
+/// Overlaps and equivocations; each round counts those before it, too.
+fn violations(rounds: &[&Round]) -> String {
+    let most = rounds.iter().map(|round| round.violations).max().unwrap_or(0);
+    most.to_string()
 }
 
 fn promise(job: &Job) -> String {
