@@ -136,8 +136,10 @@ impl Settings {
         MIN_SESSION_TTL.max(self.lease * 2)
     }
 
+    /// So often that the session of a dead holder outlives its lease although the last renewal was
+    /// lost: its end in between would start the lock's delay anew.
     pub fn session_renew_interval(&self) -> Duration {
-        self.session_ttl() / 3
+        self.session_ttl() / 5
     }
 
     /// A second net against anything that takes the lock without this protocol.

@@ -30,16 +30,16 @@ fn a_consul_that_does_not_answer_is_logged_once() {
 }
 
 #[test]
-fn a_session_is_renewed_three_times_per_ttl() {
+fn a_session_is_renewed_five_times_per_ttl() {
     let mut node = Node::voting();
     node.tick(100);
-    assert_eq!(node.all(3_999, Event::Tick), []);
-    assert_eq!(node.all(4_000, Event::Tick), [Action::RenewSession(own())]);
-    assert_eq!(node.all(5_000, Event::Tick), [], "one at a time");
-    node.on(5_500, Event::SessionRenewed(Ok(true)));
+    assert_eq!(node.all(2_399, Event::Tick), []);
+    assert_eq!(node.all(2_400, Event::Tick), [Action::RenewSession(own())]);
+    assert_eq!(node.all(3_400, Event::Tick), [], "one at a time");
+    node.on(4_500, Event::SessionRenewed(Ok(true)));
     node.tick(SAFE_MS);
-    assert_eq!(node.all(9_499, Event::Tick), []);
-    assert_eq!(node.all(9_500, Event::Tick), [Action::RenewSession(own())]);
+    assert_eq!(node.all(6_899, Event::Tick), []);
+    assert_eq!(node.all(6_900, Event::Tick), [Action::RenewSession(own())]);
 }
 
 #[test]

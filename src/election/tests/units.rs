@@ -95,6 +95,16 @@ fn the_defaults_can_work() {
 }
 
 #[test]
+fn a_session_outlives_its_dead_holders_lease_although_a_renewal_was_lost() {
+    for seconds in 3..=60 {
+        let mut settings = settings();
+        settings.lease = Duration::from_secs(seconds);
+        let least = settings.session_ttl() - 2 * settings.session_renew_interval();
+        assert!(least > with_drift(settings.lease), "a session may end {least:?} after the death");
+    }
+}
+
+#[test]
 fn a_lease_that_cannot_work_is_refused_with_the_formula_and_the_numbers() {
     let mut settings = settings();
     settings.lease = ms(2_999);
