@@ -77,6 +77,14 @@ impl Figures {
         }
     }
 
+    /// Adds what was measured earlier and not again.
+    pub fn keep(&mut self, earlier: Option<Self>) {
+        let anew = self.jobs();
+        let rounds = earlier.into_iter().flat_map(|figures| figures.rounds);
+        self.rounds.extend(rounds.filter(|round| !anew.contains(&round.job)));
+        self.rounds.sort_by_key(|round| (round.job, round.number));
+    }
+
     pub fn of(&self, job: Job) -> Vec<&Round> {
         self.rounds.iter().filter(|round| round.job == job).collect()
     }

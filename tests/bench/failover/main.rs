@@ -36,17 +36,21 @@ use support::{enclosure, random::Random, turn::turn};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Some(file) = &options.from {
-        let text = fs::read(file).unwrap_or_else(|e| panic!("--from {}: {e}", file.display()));
-        let figures = serde_json::from_slice(&text)
-            .unwrap_or_else(|e| panic!("--from {}: {e}", file.display()));
-        return ExitCode::from(publish(&figures, &options));
+    let earlier = options.from.as_deref().map(read);
+    match earlier {
+        Some(figures) if options.only_renders() => ExitCode::from(publish(&figures, &options)),
+        earlier => enclosure::enclosed(|enclosure| {
+            let _turn = turn();
+            let mut figures = measure(&options, &enclosure.run);
+            figures.keep(earlier);
+            publish(&figures, &options)
+        }),
     }
-    enclosure::enclosed(|enclosure| {
-        let _turn = turn();
-        let figures = measure(&options, &enclosure.run);
-        publish(&figures, &options)
-    })
+}
+
+fn read(file: &Path) -> Figures {
+    let text = fs::read(file).unwrap_or_else(|e| panic!("--from {}: {e}", file.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|e| panic!("--from {}: {e}", file.display()))
 }
 
 /// Several clusters at a time: they mostly wait.
@@ -77,9 +81,7 @@ fn measure(options: &Options, run: &str) -> Figures {
             });
         }
     });
-    let mut figures = figures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    figures.rounds.sort_by_key(|round| (round.job, round.number));
-    figures
+    figures.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn play(job: &Job, options: &Options, run: &str, directory: &Path, mut done: impl FnMut(Round)) {

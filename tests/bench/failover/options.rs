@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Measure nothing: take the figures from this failover.json
+    /// Take the figures from this failover.json; only what --scenarios names is played anew
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
 
@@ -93,6 +93,11 @@ impl fmt::Display for Job {
 }
 
 impl Options {
+    /// Nothing is to be played.
+    pub fn only_renders(&self) -> bool {
+        self.from.is_some() && self.scenarios.is_empty()
+    }
+
     /// Those that take longest first.
     pub fn jobs(&self) -> Vec<Job> {
         let wanted =
