@@ -31,8 +31,8 @@ use crate::{
 };
 
 pub const SERVERS: usize = 3;
-/// Enough for the stand-in's blocks, and quickly filled.
-const DISK_MIB: usize = 16;
+/// Enough for hours of the stand-in's blocks, twice where it mends its file, and quickly filled.
+const DISK_MIB: usize = 64;
 
 // The order of the fields is the order of their end: the kneards first.
 pub struct Stage {
