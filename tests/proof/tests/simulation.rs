@@ -86,7 +86,7 @@ fn broken_rules_are_caught() {
         Mutant::CrashReleaseWithoutProof,
     ];
     for mutant in mutants {
-        let (seed, what) = caught(mutant, 400);
+        let (seed, what) = caught(mutant, 4_000);
         println!("{mutant}: {} seeds, {what}", seed + 1);
     }
 }
