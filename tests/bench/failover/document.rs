@@ -29,13 +29,13 @@ pub fn tables(figures: &Figures) -> String {
 }
 
 pub fn page(figures: &Figures) -> String {
-    let (runs, lease) = (most_rounds(figures), LEASE.as_secs());
+    let (runs, lease) = (fewest_rounds(figures), LEASE.as_secs());
     let settings = Settings::new("", InstanceId(String::new()), "");
     let mut out = format!(
         "# How long nobody signs
 
 Written by `cargo bench --bench failover -- --out docs`: do not edit. Each scenario was played
-{runs} times in a cluster of its own: three Consul servers ({consul}), two hosts with a kneard and a
+at least {runs} times in a cluster of its own: three Consul servers ({consul}), two hosts with a kneard and a
 Consul agent each, and a chain of stand-ins for neard with a block every 600 ms; each host is a network
 namespace. {cores} cores, Linux {kernel}, several clusters at a time. The lease is {lease} s. Every time is read
 from the stand-ins' signature logs, after the fact; every run in [failover.json](failover.json).
@@ -46,9 +46,9 @@ from the stand-ins' signature logs, after the fact; every run in [failover.json]
 
 Milliseconds from just before the fault: median, and in brackets the 95th percentile and the most.
 *Old ends*: from then on the old signer cannot sign. *New has the key*: its neard has loaded it; with
-hot swap it is in sync by then and can sign. *New signs*: its first signature, at the next block.
+hot swap it is in sync by then and can sign. *New signs*: its first signature.
 *Silent*: from the last signature of the old signer to the first of the new; one that is cut off signs on
-until it ends, unheard. *Missed*: blocks and chunks that the chain lacks, of all runs. *Overlaps*: moments at which two could sign, and heights that were
+until it ends, unheard. *Missed*: blocks and chunks that the chain lacks, whoever was to make them, of all runs. *Overlaps*: moments at which two could sign, and heights that were
 signed twice.
 ",
         consul = figures.consul,
@@ -98,8 +98,8 @@ fn title(promotion: Promotion) -> &'static str {
     }
 }
 
-fn most_rounds(figures: &Figures) -> usize {
-    figures.jobs().into_iter().map(|job| figures.of(job).len()).max().unwrap_or(0)
+fn fewest_rounds(figures: &Figures) -> usize {
+    figures.jobs().into_iter().map(|job| figures.of(job).len()).min().unwrap_or(0)
 }
 
 fn verdict(figures: &Figures) -> String {
