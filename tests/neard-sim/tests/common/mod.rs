@@ -80,7 +80,9 @@ impl Localnet {
     pub fn start_with(&self, name: &str, env: &[(&str, &str)]) -> Neard {
         let home = self.home(name);
         let log = home.join("neard.log");
-        let child = Command::new(env!("CARGO_BIN_EXE_neard"))
+        // Whoever runs the tests may ignore SIGHUP, as nohup does.
+        let child = Command::new("env")
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_neard")])
             .arg("--home")
             .arg(&home)
             .arg("run")
