@@ -8,6 +8,7 @@ use serde_json::json;
 use support::{
     chain::change_json,
     kneard::Setup,
+    operator::wait_until_settled,
     pair::{Pair, TAKEOVER},
     signatures,
     wait::{boot_time, report, secs, wait_until},
@@ -15,16 +16,6 @@ use support::{
 
 fn rounds() -> usize {
     std::env::var("KNEARD_TEST_ROUNDS").map_or(5, |n| n.parse().expect("a number"))
-}
-
-/// A neard that has just started is left alone for a second before it is told to reload.
-fn wait_until_settled(pair: &Pair) {
-    let rpc = pair.standby.setup.rpc;
-    wait_until(secs(20), "the standby's neard has run for a while", || {
-        let status = support::http::get(rpc, "/status").ok()?;
-        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
-        (status["uptime_sec"].as_u64()? >= 2).then_some(())
-    });
 }
 
 fn hot() -> Pair {
@@ -40,7 +31,7 @@ fn a_dead_kneard_is_followed_without_a_restart() {
     let mut pair = hot();
     let mut takeovers = Vec::new();
     for _ in 0..rounds() {
-        wait_until_settled(&pair);
+        wait_until_settled(&pair.standby);
         let standby = pair.standby.neard();
         let start = boot_time();
         pair.holder.signal(Signal::SIGKILL);
@@ -61,7 +52,7 @@ fn a_dead_kneard_is_followed_without_a_restart() {
 fn a_stopped_kneard_hands_over_and_no_block_is_missed() {
     let mut pair = hot();
     for _ in 0..rounds() {
-        wait_until_settled(&pair);
+        wait_until_settled(&pair.standby);
         let standby = pair.standby.neard();
         pair.holder.signal(Signal::SIGTERM);
         pair.standby.wait_for("Validating", TAKEOVER);
@@ -76,7 +67,7 @@ fn a_stopped_kneard_hands_over_and_no_block_is_missed() {
 
 /// The holder's kneard dies, and the standby takes over by a restart although it was to swap.
 fn a_restart_because(mut pair: Pair, why: &str) {
-    wait_until_settled(&pair);
+    wait_until_settled(&pair.standby);
     let standby = pair.standby.neard();
     let start = boot_time();
     pair.holder.signal(Signal::SIGKILL);
@@ -126,7 +117,7 @@ fn on_testnet_a_neard_that_tracks_all_shards_does_not_keep_the_key_from_others()
             });
         }
     });
-    wait_until_settled(&pair);
+    wait_until_settled(&pair.standby);
     pair.holder.signal(Signal::SIGKILL);
     pair.holder.wait_exit(secs(5));
     for said in ["no hot swap: ", "has neard track all shards, with which it panics on testnet"] {

@@ -17,7 +17,6 @@ mod plan;
 mod report;
 mod run;
 mod stage;
-mod tail;
 mod timeline;
 mod verdict;
 mod wall_clock;

@@ -17,9 +17,9 @@ use crate::{
         kneard::{Kneard, Setup, errors},
         netns::NetNs,
         process::Process,
+        tail::Tail,
         wait::boot_time,
     },
-    tail::Tail,
     wall_clock::WallClock,
 };
 
@@ -65,7 +65,8 @@ impl Host {
         Self {
             name: setup.node_id.clone(),
             namespace,
-            tail: Tail::new(&setup.home),
+            // Where the disk puts it: readable also while the home is not.
+            tail: Tail::new(setup.home.with_extension("signatures.log")),
             setup,
             disk,
             clock,

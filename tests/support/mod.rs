@@ -24,5 +24,6 @@ pub mod random;
 pub mod signatures;
 pub mod snapshot;
 pub mod systemd;
+pub mod tail;
 pub mod turn;
 pub mod wait;

@@ -1,6 +1,6 @@
 //! The verdict on the stand-ins' signature logs.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Output, time::Duration};
 
 use serde_json::Value;
 
@@ -18,16 +18,28 @@ pub struct Verdict {
     pub text: String,
 }
 
-/// Runs `signature-check` on the homes.
-pub fn signature_check<P: AsRef<Path>>(homes: &[P]) -> Verdict {
+/// What `signature-check --json` finds in the homes.
+pub fn findings<P: AsRef<Path>>(homes: &[P]) -> Value {
+    let output = run_checker(&["--json"], homes);
+    serde_json::from_slice(&output.stdout).expect("signature-check prints JSON")
+}
+
+fn run_checker<P: AsRef<Path>>(flags: &[&str], homes: &[P]) -> Output {
     let output = binaries::clean(binaries::signature_check())
+        .args(flags)
         .args(homes.iter().map(|home| home.as_ref()))
         .output()
         .expect("signature-check runs");
+    let (code, error) = (output.status.code(), String::from_utf8_lossy(&output.stderr));
+    assert!(matches!(code, Some(0 | 1)), "signature-check exited with {code:?}: {error}");
+    output
+}
+
+/// Runs `signature-check` on the homes.
+pub fn signature_check<P: AsRef<Path>>(homes: &[P]) -> Verdict {
+    let output = run_checker(&[], homes);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let code = output.status.code();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(matches!(code, Some(0 | 1)), "signature-check exited with {code:?}: {error}");
     let line = text.lines().rev().find(|line| line.starts_with("verdict:")).unwrap_or("");
     let figure = |what: &str| {
         let before = line.split(what).next()?.split_whitespace().next_back()?;

@@ -103,19 +103,11 @@ fn fewest_rounds(figures: &Figures) -> usize {
 }
 
 fn verdict(figures: &Figures) -> String {
-    let violations: u64 = figures
-        .jobs()
-        .into_iter()
-        .filter_map(|job| figures.of(job).into_iter().map(|round| round.violations).max())
-        .sum();
+    let violations: u64 = figures.jobs().into_iter().map(|job| violations(&figures.of(job))).sum();
     format!(
         "{} runs; {violations} overlaps and equivocations by the signature checker.",
         figures.rounds.len()
     )
-}
-
-fn is_default(job: &Job) -> bool {
-    job.lease_s == LEASE.as_secs()
 }
 
 fn takeovers(figures: &Figures, promotion: Promotion) -> String {
@@ -125,7 +117,7 @@ fn takeovers(figures: &Figures, promotion: Promotion) -> String {
         let rounds = figures.of(job);
         let scenario = job.scenario.title();
         let cells = [
-            if is_default(&job) {
+            if job.has_default_lease() {
                 scenario.to_owned()
             } else {
                 format!("{scenario}, lease {} s", job.lease_s)
@@ -135,7 +127,7 @@ fn takeovers(figures: &Figures, promotion: Promotion) -> String {
             spread(&rounds, |round| round.new_signs_ms),
             spread(&rounds, |round| Some(round.silence_ms)),
             missed(&rounds),
-            violations(&rounds),
+            violations(&rounds).to_string(),
             promise(&job),
         ];
         row(&mut out, &cells);
@@ -156,7 +148,7 @@ fn takeovers(figures: &Figures, promotion: Promotion) -> String {
 }
 
 fn kept(figures: &Figures) -> String {
-    let wanted = |job: &Job| !job.scenario.moves_the_key() && is_default(job);
+    let wanted = |job: &Job| !job.scenario.moves_the_key() && job.has_default_lease();
     let mut out = String::new();
     for job in figures.jobs().into_iter().filter(wanted) {
         let rounds = figures.of(job);
@@ -165,7 +157,7 @@ fn kept(figures: &Figures) -> String {
             ends(&rounds),
             spread(&rounds, |round| Some(round.silence_ms)),
             missed(&rounds),
-            violations(&rounds),
+            violations(&rounds).to_string(),
         ];
         row(&mut out, &cells);
     }
@@ -186,7 +178,7 @@ fn leases(figures: &Figures) -> String {
             format!("{moved} of {}", rounds.len()),
             spread(&rounds, |round| Some(round.silence_ms)),
             missed(&rounds),
-            violations(&rounds),
+            violations(&rounds).to_string(),
         ];
         row(&mut out, &cells);
     }
@@ -234,9 +226,8 @@ fn missed(rounds: &[&Round]) -> String {
 }
 
 /// Overlaps and equivocations; each round counts those before it, too.
-fn violations(rounds: &[&Round]) -> String {
-    let most = rounds.iter().map(|round| round.violations).max().unwrap_or(0);
-    most.to_string()
+fn violations(rounds: &[&Round]) -> u64 {
+    rounds.iter().map(|round| round.violations).max().unwrap_or(0)
 }
 
 fn promise(job: &Job) -> String {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     options::{Job, Promotion},
     scenario::Scenario,
-    support::{binaries, consul},
+    support::{binaries, consul, kneard::LEASE},
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -182,7 +182,7 @@ pub fn limits(job: &Job) -> Vec<Limit> {
             value: has_key,
         }],
         // Shorter leases are played to show what they cost.
-        Scenario::LeaderLoss if job.lease_s < 7 => Vec::new(),
+        Scenario::LeaderLoss if job.lease_s < LEASE.as_secs() => Vec::new(),
         Scenario::LeaderLoss | Scenario::AgentLoss => vec![Limit {
             what: "signers that lost the key, most",
             short: "lost ≤",

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::binaries;
+use crate::support::signatures;
 
 /// All times are boot times in nanoseconds.
 #[derive(Debug, Deserialize)]
@@ -45,14 +45,7 @@ impl Hold {
 
 impl Journal {
     pub fn read(homes: &[PathBuf]) -> Self {
-        let output = binaries::clean(binaries::signature_check())
-            .arg("--json")
-            .args(homes)
-            .output()
-            .expect("signature-check runs");
-        let error = String::from_utf8_lossy(&output.stderr);
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|e| panic!("signature-check: {e}: {error}"))
+        serde_json::from_value(signatures::findings(homes)).expect("the fields of a report")
     }
 
     /// Overlaps and equivocations, of the whole of the cluster's life.

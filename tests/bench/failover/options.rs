@@ -80,6 +80,10 @@ pub struct Job {
 }
 
 impl Job {
+    pub fn has_default_lease(&self) -> bool {
+        self.lease_s == LEASE.as_secs()
+    }
+
     pub fn name(&self) -> String {
         format!("{}-{}-{}s", self.scenario.name(), self.promotion.name(), self.lease_s)
     }

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use crate::{
     figures::{Figures, Round, percentile},
     options::{Job, Promotion},
-    support::kneard::LEASE,
 };
 
 const WIDTH: f64 = 860.0;
@@ -47,7 +46,7 @@ pub fn svg(figures: &Figures) -> String {
             figures.jobs().into_iter().filter(move |job| {
                 job.promotion == promotion
                     && job.scenario.moves_the_key()
-                    && job.lease_s == LEASE.as_secs()
+                    && job.has_default_lease()
             })
         })
         .collect();

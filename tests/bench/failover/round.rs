@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +21,8 @@ use crate::{
     support::{
         netns::NetNs,
         random::Random,
-        signatures::{longest_silence, signing_times},
+        signatures::longest_silence,
+        tail::Tail,
         wait::{boot_time, millis, secs, wait_until},
     },
 };
@@ -47,14 +48,14 @@ pub fn play(cluster: &mut Cluster, job: &Job, number: u32, random: &mut Random) 
     job.scenario.strike(cluster);
     if job.scenario.moves_the_key() {
         let bound = secs(job.lease_s) + PATIENCE;
-        wait_slowly(bound, &format!("{job}: the standby signs"), || {
-            signing_times(&standby).last().is_some_and(|last| *last > start)
-        });
+        let mut signed = signatures(&standby);
+        wait_slowly(bound, &format!("{job}: the standby signs"), || signed.newest() > Some(start));
     } else {
         let end = start + secs(job.lease_s) + AFTER;
         thread::sleep(end.saturating_sub(boot_time()));
+        let mut tails: Vec<_> = homes.iter().map(|home| signatures(home)).collect();
         wait_slowly(PATIENCE, &format!("{job}: somebody signs"), || {
-            homes.iter().any(|home| signing_times(home).last().is_some_and(|last| *last > end))
+            tails.iter_mut().any(|signed| signed.newest() > Some(end))
         });
     }
     let no_beat = beats.map(Beats::longest_gap);
@@ -81,16 +82,20 @@ pub fn play(cluster: &mut Cluster, job: &Job, number: u32, random: &mut Random) 
     round
 }
 
-fn judge(round: &mut Round, journal: &Journal, standby: &PathBuf, start: Duration) {
+fn signatures(home: &Path) -> Tail {
+    Tail::new(home.join("signatures.log"))
+}
+
+fn judge(round: &mut Round, journal: &Journal, standby: &Path, start: Duration) {
     let after = |at: Duration| ms(at) - ms(start);
     let holds = journal.since(start);
     round.ends = holds.len();
-    round.moved = holds.iter().any(|hold| hold.home == *standby);
+    round.moved = holds.iter().any(|hold| hold.home == standby);
     if !round.job.scenario.moves_the_key() {
         return;
     }
     let old = journal.holder(start);
-    let new = holds.into_iter().find(|hold| hold.home == *standby);
+    let new = holds.into_iter().find(|hold| hold.home == standby);
     round.old_ends_ms = old.map(|hold| after(hold.end()));
     round.new_has_key_ms = new.map(|hold| after(hold.start()));
     round.new_signs_ms = new.and_then(Hold::first_signature).map(after);

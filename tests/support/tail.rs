@@ -3,13 +3,13 @@
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::support::signatures::SIGNATURES;
+use super::signatures::SIGNATURES;
 
 pub struct Tail {
     log: PathBuf,
@@ -18,9 +18,8 @@ pub struct Tail {
 }
 
 impl Tail {
-    pub fn new(home: &Path) -> Self {
-        // Where the disk puts it: readable also while the home is not.
-        Self { log: home.with_extension("signatures.log"), offset: 0, newest: None }
+    pub fn new(log: PathBuf) -> Self {
+        Self { log, offset: 0, newest: None }
     }
 
     /// When this home last signed, in boot time.
