@@ -20,6 +20,7 @@ use super::{
 };
 use crate::consul::{Consistency, TxnOp};
 use crate::election::{Event, RecordState, Step};
+use crate::neard::quiet_moment::quiet_moment;
 use crate::neard::rpc::Rpc;
 use crate::supervisor;
 
@@ -30,10 +31,6 @@ const HEED: Duration = Duration::from_secs(2);
 /// How long all nodes may take to say that they know of a pause: they learn of it within a second,
 /// and publish that within another one.
 const CONFIRM: Duration = Duration::from_secs(6);
-/// How long a block of neard's own is waited for: twice as long as blocks take on mainnet.
-const OWN_BLOCK: Duration = Duration::from_millis(1_500);
-const OWN_BLOCK_STEP: Duration = Duration::from_millis(20);
-const RPC_LIMIT: Duration = Duration::from_millis(500);
 const CONFIRM_STEP: Duration = Duration::from_millis(250);
 
 /// Why an order is not followed: the code, and the reason for the operator.
@@ -166,26 +163,15 @@ impl Api {
     }
 
     pub(super) async fn begin_switchover(&self, to: Option<String>) -> Result<(), Refusal> {
-        self.wait_for_own_block().await;
+        if let Ok(addr) = self.home.rpc_addr() {
+            quiet_moment(Rpc::new(addr), self.keys.account()).await;
+        }
         self.tell(Event::Switchover { to }).await?;
         let mut snapshot = self.snapshot.clone();
         let begun = snapshot.wait_for(|now| now.step != Some(Step::Active));
         match timeout(HEED, begun).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(refused("kneard did not begin the switchover; see its log")),
-        }
-    }
-
-    /// Waits, not long, while neard is about to make a block: the approvals for it have been sent to
-    /// this neard alone, so another one could not make it, and would not know whether this one has.
-    async fn wait_for_own_block(&self) {
-        let end = Instant::now() + OWN_BLOCK;
-        let Ok(rpc) = self.home.rpc_addr().map(Rpc::new) else { return };
-        while let Ok(true) = rpc.is_about_to_make_a_block(RPC_LIMIT).await {
-            if Instant::now() >= end {
-                return;
-            }
-            sleep(OWN_BLOCK_STEP).await;
         }
     }
 

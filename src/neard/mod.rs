@@ -15,6 +15,7 @@ mod hot_swap;
 pub mod keys;
 mod planned_shutdown;
 pub mod process;
+pub mod quiet_moment;
 pub mod rpc;
 
 pub(crate) use config::parse_config;

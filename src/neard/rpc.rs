@@ -10,7 +10,7 @@ use hyper::header;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -25,6 +25,8 @@ pub struct Status {
     pub syncing: bool,
     /// Height of the newest block that it knows.
     pub head: u64,
+    /// When that block was made, by its maker's clock.
+    pub head_time: Option<SystemTime>,
     /// `None`: it holds no validator key.
     pub validator_public_key: Option<PublicKey>,
     /// `None`: it holds no validator key.
@@ -107,21 +109,6 @@ impl Rpc {
         let question = r#"{"jsonrpc":"2.0","id":"kneard","method":"validators","params":[null]}"#;
         let body = self.within(limit, self.post("/", question.to_owned())).await?;
         parse_duties(&body, account).map_err(|why| RpcError::Garbled { addr, why })
-    }
-
-    /// neard has the approvals for a block above its head, which it makes when it is time (nearcore
-    /// `chain/client/src/client_actor.rs`, `handle_block_production`), from `/metrics`. False if it
-    /// does not tell.
-    ///
-    /// # Errors
-    /// See [`RpcError`].
-    pub async fn is_about_to_make_a_block(&self, limit: Duration) -> Result<bool, RpcError> {
-        let body = self.within(limit, self.get("/metrics")).await?;
-        let metrics = String::from_utf8_lossy(&body);
-        let gauge = |name| gauge(&metrics, name);
-        let (head, up_to) =
-            (gauge("near_block_height_head"), gauge("near_largest_threshold_height"));
-        Ok(head.zip(up_to).is_some_and(|(head, up_to)| up_to > head))
     }
 
     /// How often this neard has read its configuration without finding a fault, its start
@@ -302,6 +289,7 @@ pub(super) fn parse_status(body: &[u8]) -> Result<Status, String> {
     struct SyncInfo {
         syncing: bool,
         latest_block_height: u64,
+        latest_block_time: Option<String>,
     }
     #[derive(Deserialize)]
     struct Version {
@@ -319,9 +307,11 @@ pub(super) fn parse_status(body: &[u8]) -> Result<Status, String> {
         }
         (version, _) => version,
     });
+    let head_time = answer.sync_info.latest_block_time;
     Ok(Status {
         syncing: answer.sync_info.syncing,
         head: answer.sync_info.latest_block_height,
+        head_time: head_time.and_then(|time| humantime::parse_rfc3339(&time).ok()),
         validator_public_key: answer.validator_public_key,
         validator_account_id: answer.validator_account_id,
         node_public_key: answer.node_public_key,

@@ -11,8 +11,13 @@ use super::{Keys, pause};
 use crate::consul::{BlockingIndex, Client, Consistency, Error, Kind, SessionRequest};
 use crate::election::{Event, Record, SessionId, Settings, Write};
 
-/// For how long one blocking query waits for a change.
-const WATCH_WAIT: Duration = Duration::from_secs(60);
+/// For how long one blocking query waits for a change where the leader answers it. A holder writes
+/// every second.
+const LEADER_WAIT: Duration = Duration::from_secs(3);
+/// The same where any server does.
+const ANY_WAIT: Duration = Duration::from_secs(60);
+/// How long the leader may take beyond the wait.
+const LEADER_LIMIT: Duration = Duration::from_secs(1);
 /// How long a failed watch waits before its next try.
 const WATCH_RETRY: Duration = Duration::from_millis(500);
 /// For requests on which no lease depends.
@@ -143,8 +148,10 @@ impl ConsulIo {
     }
 }
 
-/// Tells of every change of the key. Any server may answer, however far behind: a late sight makes
-/// a candidate wait longer, and every write checks what it was based on.
+/// Tells of every change of the key. The leader knows of one first, the other servers when it next
+/// writes to them, up to 100 ms later (hashicorp/raft `CommitTimeout`); but without a leader any
+/// server may answer, however far behind: a late sight makes a candidate wait longer, and every
+/// write checks what it was based on.
 async fn watch(client: Client, keys: Keys, events: Sender<Event>) {
     let (key, pause_key) = (keys.election(), keys.pause());
     let mut index = BlockingIndex::new();
@@ -153,6 +160,7 @@ async fn watch(client: Client, keys: Keys, events: Sender<Event>) {
     // Whether takeovers are paused comes before what invites to one: after a while without Consul
     // a pause may have begun unseen.
     let mut knows_pause = false;
+    let mut ask_leader = true;
     loop {
         if !knows_pause {
             match pause::read(&client, &pause_key).await {
@@ -169,14 +177,20 @@ async fn watch(client: Client, keys: Keys, events: Sender<Event>) {
             }
         }
         let started = Instant::now();
-        let read = client.watch(&key, index.next(), WATCH_WAIT, Consistency::Stale, LIMIT).await;
+        let (wait, consistency, limit) = if ask_leader {
+            (LEADER_WAIT, Consistency::Default, LEADER_LIMIT)
+        } else {
+            (ANY_WAIT, Consistency::Stale, LIMIT)
+        };
+        let read = client.watch(&key, index.next(), wait, consistency, limit).await;
         let pause = match read {
             Ok(read) => {
+                ask_leader = true;
                 let progress = index.update(read.index);
                 if events.send(Event::Watched(seen(read.entry))).await.is_err() {
                     return;
                 }
-                index.pause(progress, started.elapsed(), WATCH_WAIT, random)
+                index.pause(progress, started.elapsed(), wait, random)
             }
             // Whether Consul answers is reported by the requests that matter. But who may not read
             // the key never gets so far as to send them.
@@ -187,6 +201,7 @@ async fn watch(client: Client, keys: Keys, events: Sender<Event>) {
                 }
                 index.reset();
                 knows_pause = false;
+                ask_leader = !ask_leader;
                 WATCH_RETRY
             }
         };

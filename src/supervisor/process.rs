@@ -130,6 +130,11 @@ impl Process {
         config.hot_swap_obstacle(version.as_deref(), &chain_id?, &self.options.account)
     }
 
+    /// Where the running neard answers.
+    pub fn rpc(&self) -> Option<Rpc> {
+        Some(self.running.as_ref()?.rpc)
+    }
+
     /// Starts of neard beyond the first.
     pub fn restarts(&self) -> u64 {
         self.starts.saturating_sub(1)

@@ -21,11 +21,13 @@ use super::{Keys, Snapshot, Takeovers, agent, history, nodes, pause};
 use crate::consul::Client;
 use crate::control::{self, Pause};
 use crate::election::{
-    Action, Chronicle, Event, ExitReason, Machine, Notice, SessionId, State, Time, Transition,
+    Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Step, Time,
+    Transition,
 };
 use crate::logging;
 use crate::neard::boot_clock;
 use crate::neard::home::{Home, HomeError};
+use crate::neard::quiet_moment::quiet_moment;
 use crate::programs;
 use crate::settings::Settings;
 use crate::systemd::{self, Notifier};
@@ -109,7 +111,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         .map_err(|error| RunError::RuntimeDir { path: settings.runtime_dir.clone(), error })?;
     let mut supervisor = Supervisor {
         machine,
-        process: Process::new(home, lock, options, events),
+        process: Process::new(home, lock, options, events.clone()),
         consul,
         client,
         keys,
@@ -117,6 +119,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         runtime_file,
         runtime_dir: settings.runtime_dir.clone(),
         publishing: Some(publishing),
+        events,
+        stopping: None,
         swap_obstacle: None,
         pause,
         chronicle: Chronicle::default(),
@@ -150,6 +154,10 @@ struct Supervisor {
     runtime_file: RuntimeFile,
     runtime_dir: PathBuf,
     publishing: Option<JoinHandle<()>>,
+    /// To the loop itself.
+    events: mpsc::Sender<Event>,
+    /// Asked to stop, and waiting for the moment.
+    stopping: Option<JoinHandle<()>>,
     /// Why neard cannot be given the key while it runs, as known when it last came to vote.
     swap_obstacle: Option<String>,
     pause: watch::Receiver<Option<Pause>>,
@@ -210,7 +218,7 @@ impl Supervisor {
                 News::Stop(signal) => {
                     tracing::info!(target: "kneard::exit_signal_handler", "{signal} received");
                     self.systemd.stopping();
-                    Some(Event::Stop)
+                    self.stop(signal)
                 }
                 News::FromGuard(from_guard) => self.heard_guard(from_guard),
                 News::ReloadToken(signal) => self.reload_token(signal),
@@ -218,6 +226,27 @@ impl Supervisor {
                 News::SignOfLife => self.sign_of_life(),
             };
         }
+    }
+
+    /// A validator that can hand its key over stops at a quiet moment, or at a second signal. Not
+    /// for ctrl-c: that reaches neard too.
+    fn stop(&mut self, signal: &str) -> Option<Event> {
+        if let Some(waiting) = self.stopping.take() {
+            waiting.abort();
+            return Some(Event::Stop);
+        }
+        let can_swap =
+            self.machine.settings().promotion == Promotion::HotSwap && self.swap_obstacle.is_none();
+        let validates = self.machine.step() == Some(&Step::Active);
+        let rpc = self.process.rpc().filter(|_| validates && can_swap && signal == "SIGTERM");
+        let Some(rpc) = rpc else { return Some(Event::Stop) };
+        let (keys, events) = (self.keys.clone(), self.events.clone());
+        self.stopping = Some(tokio::spawn(async move {
+            quiet_moment(rpc, keys.account()).await;
+            // Nobody listens any more only when the process is about to end.
+            let _ = events.send(Event::Stop).await;
+        }));
+        None
     }
 
     fn until_timeout(&self) -> Duration {
