@@ -71,12 +71,12 @@ impl Head {
     /// chunk.
     fn is_quiet(&self, free: &[(u64, u64)]) -> bool {
         let is_free = |height| free.iter().any(|(start, end)| (*start..*end).contains(&height));
-        let age_is = |within: &dyn Fn(Duration) -> bool| self.age.is_some_and(within);
         let makes_next = self.made_up_to.is_some_and(|up_to| up_to > self.height);
-        let may_make_next = !is_free(self.height + 1) && !age_is(&|age| age >= APPROVALS);
-        let next_is_near = !age_is(&|age| age + HANDOVER < BLOCK_TIME);
-        let next_asks_for_work = next_is_near && !is_free(self.height + 2);
-        !makes_next && !may_make_next && !next_asks_for_work
+        let approved = self.age.is_some_and(|age| age >= APPROVALS);
+        let next_is_far = self.age.is_some_and(|age| age + HANDOVER < BLOCK_TIME);
+        !makes_next
+            && (is_free(self.height + 1) || approved)
+            && (is_free(self.height + 2) || next_is_far)
     }
 }
 
