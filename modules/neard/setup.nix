@@ -49,6 +49,8 @@ in
       after = [ "network-online.target" ];
       # It runs before each start; a switch must not run it beside a neard.
       restartIfChanged = false;
+      # Nor may its starts be counted: kneard's own are not, and it stays down when this is refused.
+      unitConfig.StartLimitIntervalSec = 0;
       path = [
         cfg.package
         pkgs.jq
