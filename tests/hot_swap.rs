@@ -18,17 +18,9 @@ fn rounds() -> usize {
     std::env::var("KNEARD_TEST_ROUNDS").map_or(5, |n| n.parse().expect("a number"))
 }
 
-fn hot() -> Pair {
-    Pair::start_with(1, swapping)
-}
-
-fn swapping(setup: &mut Setup) {
-    setup.more.extend(["--promotion", "hot-swap"].map(Into::into));
-}
-
 #[test]
 fn a_dead_kneard_is_followed_without_a_restart() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     let mut takeovers = Vec::new();
     for _ in 0..rounds() {
         wait_until_settled(&pair.standby);
@@ -50,7 +42,7 @@ fn a_dead_kneard_is_followed_without_a_restart() {
 
 #[test]
 fn a_stopped_kneard_hands_over_and_no_block_is_missed() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     for _ in 0..rounds() {
         wait_until_settled(&pair.standby);
         let standby = pair.standby.neard();
@@ -85,7 +77,7 @@ fn a_restart_because(mut pair: Pair, why: &str) {
 fn a_neard_that_cannot_reload_is_restarted_and_the_log_says_why() {
     let old = json!({"reload": "unsupported"}).to_string();
     let pair = Pair::start_with(1, |setup| {
-        swapping(setup);
+        Setup::swap_hot(setup);
         setup.environment.push(("NEARD_SIM_FAULTS".into(), old.clone().into()));
     });
     a_restart_because(pair, "cannot load a key while it runs; update neard");
@@ -94,7 +86,7 @@ fn a_neard_that_cannot_reload_is_restarted_and_the_log_says_why() {
 #[test]
 fn on_testnet_a_config_that_does_not_follow_the_account_is_named_and_neard_restarted() {
     let pair = Pair::start_as("testnet", |setup| {
-        swapping(setup);
+        Setup::swap_hot(setup);
         change_json(&setup.home.join("config.json"), |config| {
             config["tracked_shards_config"] = json!("NoShards");
         });
@@ -110,7 +102,7 @@ fn on_testnet_a_config_that_does_not_follow_the_account_is_named_and_neard_resta
 #[test]
 fn on_testnet_a_neard_that_tracks_all_shards_does_not_keep_the_key_from_others() {
     let mut pair = Pair::start_as("testnet", |setup| {
-        swapping(setup);
+        Setup::swap_hot(setup);
         if setup.node_id == "kneard1" {
             change_json(&setup.home.join("config.json"), |config| {
                 config["tracked_shards_config"] = json!("AllShards");

@@ -17,10 +17,6 @@ use support::{
 
 const NOTE: &str = "kneard-planned-shutdown.json";
 
-fn hot() -> Pair {
-    Pair::start_with(1, |setup| setup.more.extend(["--promotion", "hot-swap"].map(Into::into)))
-}
-
 fn config(kneard: &Kneard) -> Vec<u8> {
     fs::read(kneard.setup.home.join("config.json")).unwrap()
 }
@@ -62,7 +58,7 @@ fn in_place_neard_ends_in_a_window_and_the_holder_keeps_the_key() {
 
 #[test]
 fn with_hot_swap_the_key_goes_to_a_standby_first() {
-    let pair = hot();
+    let pair = Pair::hot();
     wait_until_eligible(&pair);
     let (before, successor) = (pair.holder.neard(), pair.standby.neard());
     let ended = kneard_ctl(&pair.holder, &["restart", "--wait"]);
@@ -84,7 +80,7 @@ fn with_hot_swap_the_key_goes_to_a_standby_first() {
 
 #[test]
 fn a_planned_restart_is_shown_and_can_be_cancelled() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     wait_until_eligible(&pair);
     let (neard, text) = (pair.holder.neard(), config(&pair.holder));
     let why = refusal(&pair.holder, &["restart", "--schedule-at", "1"]);

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr, path::Path, time::SystemTime};
+use std::{net::SocketAddr, time::SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -12,21 +12,15 @@ use support::{
     http,
     operator::{json, wait_until_eligible},
     pair::{Pair, TAKEOVER},
+    signatures::has_made_chunk,
     wait::{millis, secs, watch_closely},
 };
-
-fn hot() -> Pair {
-    Pair::start_with(1, |setup| setup.more.extend(["--promotion", "hot-swap"].map(Into::into)))
-}
 
 /// Where the next range of heights without duties ends: the account makes the chunk of that height,
 /// and the block of the next one.
 fn next_chunk(rpc: SocketAddr, head: u64) -> Option<u64> {
     let method = "EXPERIMENTAL_maintenance_windows";
-    let params = json!({"account_id": ACCOUNT});
-    let question = json!({"jsonrpc": "2.0", "id": "test", "method": method, "params": params});
-    let answer = http::request("POST", rpc, "/", &question.to_string(), secs(1)).ok()?;
-    let answer: Value = serde_json::from_str(&answer.body).ok()?;
+    let answer = http::json_rpc(rpc, method, &json!({"account_id": ACCOUNT})).ok()?;
     let ends = answer["result"].as_array()?.iter().filter_map(|window| window["end"].as_u64());
     ends.into_iter().find(|end| *end > head)
 }
@@ -46,15 +40,9 @@ fn just_before_an_own_chunk(pair: &Pair) -> u64 {
     })
 }
 
-fn has_made_chunk(home: &Path, height: u64) -> bool {
-    let log = fs::read_to_string(home.join("signatures.log")).unwrap();
-    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.any(|line| line["event"] == "chunk" && line["height"] == height)
-}
-
 #[test]
 fn a_switchover_lets_the_chunk_be_made_that_is_about_to_be_due() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     for _ in 0..3 {
         wait_until_eligible(&pair);
         let chunk = just_before_an_own_chunk(&pair);
@@ -71,7 +59,7 @@ fn a_switchover_lets_the_chunk_be_made_that_is_about_to_be_due() {
 
 #[test]
 fn a_holder_that_is_stopped_makes_the_chunk_first_that_is_about_to_be_due() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     for _ in 0..3 {
         wait_until_eligible(&pair);
         let chunk = just_before_an_own_chunk(&pair);

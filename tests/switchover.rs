@@ -22,10 +22,6 @@ fn rounds() -> usize {
     std::env::var("KNEARD_TEST_ROUNDS").map_or(5, |n| n.parse().expect("a number"))
 }
 
-fn hot() -> Pair {
-    Pair::start_with(1, |setup| setup.more.extend(["--promotion", "hot-swap"].map(Into::into)))
-}
-
 /// What the control socket answers to any body.
 fn post(kneard: &Kneard, path: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(kneard.setup.home.join("kuutamod.sock")).unwrap();
@@ -40,7 +36,7 @@ fn post(kneard: &Kneard, path: &str, body: &str) -> String {
 
 #[test]
 fn a_hot_switchover_misses_no_block_and_restarts_only_the_predecessor_afterwards() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     let (mut silent, mut active, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
     let mut missed = Vec::new();
     for _ in 0..rounds() {
@@ -103,7 +99,7 @@ fn a_switchover_with_restarts_hands_over_to_the_named_node() {
 
 #[test]
 fn a_switchover_that_cannot_be_is_refused_with_the_reason() {
-    let mut pair = hot();
+    let mut pair = Pair::hot();
     wait_until_eligible(&pair);
     let why = refusal(&pair.standby, &["switchover"]);
     assert!(why.contains("kneard0 on ") && why.contains("run this there"), "{why}");
@@ -129,7 +125,7 @@ fn a_switchover_that_cannot_be_is_refused_with_the_reason() {
 
 #[test]
 fn a_key_that_nobody_takes_is_taken_back_and_the_command_says_so() {
-    let pair = hot();
+    let pair = Pair::hot();
     wait_until_eligible(&pair);
     // It looks well for a while yet.
     pair.standby.signal(nix::sys::signal::Signal::SIGSTOP);

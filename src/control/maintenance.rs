@@ -105,7 +105,7 @@ impl Api {
         }
     }
 
-    fn rpc(&self) -> Result<Rpc, Refusal> {
+    pub(super) fn rpc(&self) -> Result<Rpc, Refusal> {
         self.home.rpc_addr().map(Rpc::new).map_err(unanswered)
     }
 

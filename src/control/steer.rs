@@ -21,7 +21,6 @@ use super::{
 use crate::consul::{Consistency, TxnOp};
 use crate::election::{Event, RecordState, Step};
 use crate::neard::quiet_moment::quiet_moment;
-use crate::neard::rpc::Rpc;
 use crate::supervisor;
 
 /// How long one question for news is kept open; the client asks again.
@@ -163,8 +162,8 @@ impl Api {
     }
 
     pub(super) async fn begin_switchover(&self, to: Option<String>) -> Result<(), Refusal> {
-        if let Ok(addr) = self.home.rpc_addr() {
-            quiet_moment(Rpc::new(addr), self.keys.account()).await;
+        if let Ok(rpc) = self.rpc() {
+            quiet_moment(rpc, self.keys.account()).await;
         }
         self.tell(Event::Switchover { to }).await?;
         let mut snapshot = self.snapshot.clone();

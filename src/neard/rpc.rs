@@ -79,9 +79,7 @@ impl Rpc {
     /// See [`RpcError`]; neard may be starting, hanging, or not neard at all.
     pub async fn status(&self, limit: Duration) -> Result<Status, RpcError> {
         let addr = self.addr;
-        let body = tokio::time::timeout(limit, self.get("/status"))
-            .await
-            .map_err(|_| RpcError::TimedOut { addr, limit })??;
+        let body = self.within(limit, self.get("/status")).await?;
         parse_status(&body).map_err(|why| RpcError::Garbled { addr, why })
     }
 
@@ -92,10 +90,7 @@ impl Rpc {
     /// # Errors
     /// See [`RpcError`].
     pub async fn made_up_to(&self, limit: Duration) -> Result<Option<u64>, RpcError> {
-        let addr = self.addr;
-        let body = tokio::time::timeout(limit, self.get("/metrics"))
-            .await
-            .map_err(|_| RpcError::TimedOut { addr, limit })??;
+        let body = self.within(limit, self.get("/metrics")).await?;
         Ok(gauge(&String::from_utf8_lossy(&body), "near_largest_threshold_height"))
     }
 

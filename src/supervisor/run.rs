@@ -21,7 +21,7 @@ use super::{Keys, Snapshot, Takeovers, agent, history, nodes, pause};
 use crate::consul::Client;
 use crate::control::{self, Pause};
 use crate::election::{
-    Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Step, Time,
+    Action, Chronicle, Event, ExitReason, Machine, Notice, Promotion, SessionId, State, Time,
     Transition,
 };
 use crate::logging;
@@ -237,7 +237,7 @@ impl Supervisor {
         }
         let can_swap =
             self.machine.settings().promotion == Promotion::HotSwap && self.swap_obstacle.is_none();
-        let validates = self.machine.step() == Some(&Step::Active);
+        let validates = self.snapshot.borrow().validates();
         let rpc = self.process.rpc().filter(|_| validates && can_swap && signal == "SIGTERM");
         let Some(rpc) = rpc else { return Some(Event::Stop) };
         let (keys, events) = (self.keys.clone(), self.events.clone());

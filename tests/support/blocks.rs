@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{http, wait::secs};
+use super::http;
 
 /// What the chain lacks at heights `from..=to`: blocks, and chunks in the blocks that are there.
 pub fn missed(rpc: SocketAddr, from: u64, to: u64) -> Vec<String> {
@@ -20,11 +20,7 @@ pub fn missed(rpc: SocketAddr, from: u64, to: u64) -> Vec<String> {
 }
 
 fn block(rpc: SocketAddr, height: u64) -> Option<Value> {
-    let question = json!({
-        "jsonrpc": "2.0", "id": "test", "method": "block", "params": {"block_id": height},
-    });
-    let answer = http::request("POST", rpc, "/", &question.to_string(), secs(2))
+    let answer = http::json_rpc(rpc, "block", &json!({"block_id": height}))
         .unwrap_or_else(|e| panic!("{rpc} does not tell of block {height}: {e}"));
-    let answer: Value = serde_json::from_str(&answer.body).unwrap();
     answer.get("result").cloned()
 }

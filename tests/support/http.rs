@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
+
 pub struct Answer {
     pub status: u16,
     pub body: String,
@@ -18,6 +20,14 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<String> {
         200 => Ok(answer.body),
         status => Err(io::Error::other(format!("{address}{path} answered {status}"))),
     }
+}
+
+/// neard's answer to a JSON-RPC method, result or error, within two seconds.
+pub fn json_rpc(address: SocketAddr, method: &str, params: &Value) -> io::Result<Value> {
+    let question = json!({"jsonrpc": "2.0", "id": "test", "method": method, "params": params});
+    let limit = Duration::from_secs(2);
+    let answer = request("POST", address, "/", &question.to_string(), limit)?;
+    Ok(serde_json::from_str(&answer.body)?)
 }
 
 /// HTTP/1.0, so that no server answers in chunks or keeps the connection.

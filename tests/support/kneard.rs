@@ -73,6 +73,11 @@ impl Setup {
         }
     }
 
+    /// With `--promotion hot-swap`.
+    pub fn swap_hot(&mut self) {
+        self.more.extend(["--promotion", "hot-swap"].map(Into::into));
+    }
+
     pub fn log(&self) -> PathBuf {
         self.home.with_extension("log")
     }

@@ -36,6 +36,11 @@ impl Pair {
         Self::start_with(1, |_| ())
     }
 
+    /// On one Consul server, with hot swap.
+    pub fn hot() -> Self {
+        Self::start_with(1, Setup::swap_hot)
+    }
+
     /// On so many Consul servers, with each kneard's set-up changed before its start.
     pub fn start_with(consul_servers: usize, adjust: impl Fn(&mut Setup)) -> Self {
         Self::start_on(|| Consul::cluster(consul_servers), adjust)

@@ -68,14 +68,24 @@ pub fn assert_one_signer<P: AsRef<Path>>(homes: &[P]) -> Verdict {
     verdict
 }
 
+/// The lines of a home's signature log, oldest first; none if there is no log.
+fn lines(home: &Path) -> Vec<Value> {
+    let log = fs::read_to_string(home.join("signatures.log")).unwrap_or_default();
+    log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 /// When the node of this home signed, in boot time, oldest first.
 pub fn signing_times(home: &Path) -> Vec<Duration> {
-    let log = fs::read_to_string(home.join("signatures.log")).unwrap_or_default();
-    log.lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+    lines(home)
+        .iter()
         .filter(|line| SIGNATURES.contains(&line["event"].as_str().unwrap_or("")))
         .filter_map(|line| Some(Duration::from_nanos(line["t"].as_u64()?)))
         .collect()
+}
+
+/// Whether the node of this home has made the chunk of this height.
+pub fn has_made_chunk(home: &Path, height: u64) -> bool {
+    lines(home).iter().any(|line| line["event"] == "chunk" && line["height"] == height)
 }
 
 /// Waits until the node of this home has signed after `moment`: "Validating" comes before that.
@@ -87,9 +97,8 @@ pub fn wait_for_signature(home: &Path, moment: Duration, bound: Duration) -> Dur
 
 /// When the node of this home last did a thing, such as `key-loaded` or `key-unloaded`, in boot time.
 pub fn last(home: &Path, event: &str) -> Option<Duration> {
-    let log = fs::read_to_string(home.join("signatures.log")).ok()?;
-    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines.into_iter().find(|line| line["event"] == event)?;
+    let lines = lines(home);
+    let line = lines.iter().rev().find(|line| line["event"] == event)?;
     line["t"].as_u64().map(Duration::from_nanos)
 }
 
