@@ -61,7 +61,9 @@ impl Stage {
             .collect();
         let consul_directory = directory.join("consul");
         fs::create_dir(&consul_directory).unwrap();
-        let consul = Consul::cluster_in(&consul_directory, servers, json!({}));
+        // Consul's own default, not what we ask for: sessions end early, votes are withdrawn.
+        let settings = json!({"autopilot": {"cleanup_dead_servers": true}});
+        let consul = Consul::cluster_in(&consul_directory, servers, settings);
         let chain_address = net.address(chain_host, Wire::Chain);
         let chain = net.host(chain_host).run(|| Chain::start_on(chain_address.into(), directory));
         let watch = Watch::new(Arc::clone(&timeline));

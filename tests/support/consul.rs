@@ -58,11 +58,6 @@ impl Consul {
         Self::build(count, json!({}), None)
     }
 
-    /// As [`Consul::cluster`], with `settings` merged into the configuration of each server.
-    pub fn cluster_with(count: usize, settings: Value) -> Self {
-        Self::build(count, settings, None)
-    }
-
     /// As [`Consul::start_with`], with the ACL token that the test's own questions carry.
     pub fn start_with_token(settings: Value, token: &str) -> Self {
         Self::build(1, settings, Some(token))
@@ -131,6 +126,9 @@ impl Consul {
                     "serf_wan": -1, "dns": -1, "grpc": -1, "https": -1,
                 },
                 "performance": {"raft_multiplier": 1},
+                // As docs/configuration.md asks; else a server that comes back after some ten
+                // seconds has no vote for the next ten.
+                "autopilot": {"cleanup_dead_servers": false},
                 "retry_join": if count > 1 { json!(join) } else { json!([]) },
                 "retry_interval": "1s",
                 "leave_on_terminate": false,
@@ -249,6 +247,23 @@ impl Consul {
             }
         }
         votes.iter().position(|n| *n * 2 > self.servers.len())
+    }
+
+    /// Whether any one server may be lost now: all have a vote and hear from the leader, which looks
+    /// every 2 s (<https://developer.hashicorp.com/consul/api-docs/operator/autopilot#read-health>).
+    ///
+    /// One that was away answers well before that. Its leader has meanwhile let up to ten seconds
+    /// pass between two tries to reach it (hashicorp/raft `backoff`), in which it calls for elections.
+    pub fn can_lose_one(&self) -> bool {
+        let Some(asked) = self.servers.iter().find(|server| server.is_running()) else {
+            return false;
+        };
+        // 429 while not all are healthy.
+        let Some((_, health)) = asked.get("/v1/operator/autopilot/health", None) else {
+            return false;
+        };
+        let health: Value = serde_json::from_str(&health).unwrap_or_default();
+        health["Healthy"] == true && health["FailureTolerance"].as_u64() >= Some(1)
     }
 
     /// Wait until every server answers, knows a leader and is in the catalog.
