@@ -1,27 +1,51 @@
 //! TCP ports that nobody else uses.
 
 use std::{
+    env,
+    fs::{self, File},
     net::{Ipv4Addr, TcpListener},
-    sync::atomic::{AtomicU32, Ordering},
+    ops::Range,
+    process,
+    sync::{Mutex, PoisonError},
 };
+
+use nix::fcntl::{Flock, FlockArg};
 
 /// Below the kernel's ephemeral range, so that no outgoing connection takes a port between its
 /// choice here and its use.
-const FIRST: u32 = 12_000;
-const COUNT: u32 = 18_000;
+const FIRST: u16 = 12_000;
+const BLOCK: u16 = 100;
+const BLOCKS: u16 = 180;
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+/// What is left of this process's newest block, and the locks on all of its blocks: until it ends,
+/// no other test takes a port that was chosen here and is not in use yet.
+static OWN: Mutex<(Range<u16>, Vec<Flock<File>>)> = Mutex::new((0..0, Vec::new()));
 
 /// A port that was free on all addresses a moment ago; never the same twice in one process.
 pub fn free_port() -> u16 {
-    // Test processes that run side by side start at different places.
-    let start = std::process::id().wrapping_mul(97);
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = (FIRST + start.wrapping_add(step) % COUNT) as u16;
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let (ports, locks) = &mut *own;
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+        if let Some(port) = ports.find(free) {
             return port;
         }
+        // Ports that were in use a moment ago come last.
+        let start = process::id() % u32::from(BLOCKS);
+        let mut numbers = (start as u16..BLOCKS).chain(0..start as u16);
+        let (number, lock) = numbers
+            .find_map(|number| Some((number, lock(number)?)))
+            .unwrap_or_else(|| panic!("all ports from {FIRST} on are taken by tests that run"));
+        locks.push(lock);
+        let first = FIRST + number * BLOCK;
+        *ports = first..first + BLOCK;
     }
-    panic!("no free TCP port between {FIRST} and {}", FIRST + COUNT);
+}
+
+fn lock(number: u16) -> Option<Flock<File>> {
+    let directory = env::temp_dir().join("kneard-test-ports");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(number.to_string());
+    let file = File::create(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
 }
