@@ -71,6 +71,10 @@ impl Scene {
             config["rpc"]["addr"] = json!(format!("127.0.0.1:{}", free_port()));
         });
         scene.set("KUUTAMO_PROMOTION", "hot-swap");
+        if consul.servers().len() > 1 {
+            let ready = || consul.can_lose_one().then_some(());
+            wait_until(secs(60), "Consul can lose a server", ready);
+        }
         scene
     }
 
@@ -389,7 +393,25 @@ fn what_is_wrong_with_consul_is_found() {
     scene.assert_finds("far away", "consul-latency", "warning", &["a write takes", "nearer by"]);
 
     set(&mut scene, &urls[..2]);
+    let forgets = |forgets: bool| {
+        let path = "/v1/operator/autopilot/configuration";
+        let settings = json!({"CleanupDeadServers": forgets}).to_string();
+        assert_eq!(consul.servers()[0].put(path, None, &settings).unwrap().0, 200);
+    };
+    forgets(true);
+    let words = ["forget one of them", "set-config -cleanup-dead-servers=false"];
+    scene.assert_finds("forgetful", "consul-servers", "warning", &words);
+    forgets(false);
+    assert_eq!(scene.findings(), []);
+
     consul.server(2).kill();
+    wait_until(secs(30), "a leader has noticed", || {
+        let answer = consul.servers()[0].get("/v1/operator/autopilot/health", None);
+        answer.filter(|(status, body)| *status == 429 && body.contains("consul2"))
+    });
+    let words = ["3 with a vote", "none of them may fail now", "not yet in step", "consul2"];
+    scene.assert_finds("one is lost", "consul-servers", "warning", &words);
+
     consul.server(1).kill();
     wait_until(secs(30), "the server that is left notices that it is alone", || {
         let leader = consul.servers()[0].get("/v1/status/leader", None)?.1;

@@ -268,20 +268,30 @@ fn fits(results: &[KvEntry], ops: &[TxnOp]) -> bool {
     keys.len() == results.len() && keys.iter().zip(results).all(|(key, entry)| *key == entry.key)
 }
 
+/// The servers' health, with status 429 if one of them is not well.
+pub(super) fn health(answer: &Answer) -> Result<super::Health, Failure> {
+    if !matches!(answer.status, 200 | 429) {
+        return Err(unexpected(answer));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| garbage(answer, &error.to_string()))
+}
+
 /// Of the agent's long self-description, the few fields that are needed.
 pub(super) fn agent_self(answer: &Answer) -> Result<super::AgentSelf, Failure> {
     let value: Value = json(answer)?;
     // Named for debugging, but nowhere else does an agent tell of its settings.
     let debug = &value["DebugConfig"];
     let text = |field: &str| value["Config"][field].as_str().map(str::to_owned);
+    let is_server = debug["ServerMode"] == true;
     Ok(super::AgentSelf {
         node_name: text("NodeName").ok_or_else(|| garbage(answer, "no Config.NodeName"))?,
         version: text("Version").unwrap_or_default(),
         datacenter: text("Datacenter").unwrap_or_default(),
+        is_server,
         leaves_on_terminate: debug["LeaveOnTerm"] == true,
         election_timeout: debug["ConsulRaftElectionTimeout"]
             .as_str()
-            .filter(|_| debug["ServerMode"] == true)
+            .filter(|_| is_server)
             .map(str::to_owned),
     })
 }

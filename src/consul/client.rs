@@ -71,6 +71,8 @@ pub struct AgentSelf {
     pub version: String,
     /// Its datacenter.
     pub datacenter: String,
+    /// A server, not a client of some.
+    pub is_server: bool,
     /// SIGTERM makes it leave the cluster, which ends the sessions of its node.
     pub leaves_on_terminate: bool,
     /// For a server: how long it does without a leader before it calls an election, as Consul
@@ -90,7 +92,7 @@ pub struct AgentSelf {
 /// the next address.
 #[derive(Clone, Debug)]
 pub struct Client {
-    transport: Transport,
+    pub(super) transport: Transport,
 }
 
 impl Client {
@@ -247,11 +249,8 @@ impl Client {
     pub async fn delete(&self, key: &str, limit: Duration) -> Result<(), Error> {
         let call = Call {
             method: Method::DELETE,
-            path: key_path(key)?,
-            query: String::new(),
-            body: None,
             effect: Effect::Write,
-            right: Some(key_write(key)),
+            ..get(key_path(key)?, String::new(), key_write(key))
         };
         self.transport.send(&call, limit, answer::boolean).await.map(|_| ())
     }
@@ -321,14 +320,14 @@ impl Consistency {
     }
 }
 
-fn get(path: String, query: String, right: impl Into<Option<Right>>) -> Call {
+pub(super) fn get(path: String, query: String, right: impl Into<Option<Right>>) -> Call {
     let (method, effect) = (Method::GET, Effect::Repeatable);
-    Call { method, path, query, body: None, effect, right: right.into() }
+    Call { method, path, query, body: None, effect, right: right.into(), says_429: false }
 }
 
 fn put(path: String, body: Vec<u8>, effect: Effect, right: impl Into<Option<Right>>) -> Call {
     let (method, query) = (Method::PUT, String::new());
-    Call { method, path, query, body: Some(body), effect, right: right.into() }
+    Call { method, path, query, body: Some(body), effect, right: right.into(), says_429: false }
 }
 
 fn key_read(key: &str) -> Right {

@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{Error, Failure};
 use super::types::{KvEntry, SessionId, SessionInfo, TxnOp};
-use super::{AgentSelf, Read, answer, transport};
+use super::{AgentSelf, Health, Read, answer, transport};
 
 pub struct Answer(transport::Answer);
 
@@ -59,6 +59,13 @@ impl Answer {
 
     pub fn txn(&self, ops: &[TxnOp]) -> Result<Vec<KvEntry>, Error> {
         self.judge(|answer| answer::txn(answer, ops))
+    }
+
+    pub fn health(&self) -> Result<Health, Error> {
+        if self.0.status == 429 {
+            return answer::health(&self.0).map_err(|failure| failure.at("consul"));
+        }
+        self.judge(answer::health)
     }
 
     pub fn agent_self(&self) -> Result<AgentSelf, Error> {

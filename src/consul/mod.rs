@@ -6,6 +6,7 @@
 //! simulation, and [`stand_in`] its HTTP face for a localnet without a real Consul.
 
 mod answer;
+mod autopilot;
 pub mod client;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,6 +21,7 @@ mod transport;
 pub mod types;
 pub mod watch;
 
+pub use autopilot::{Health, ServerHealth};
 pub use client::{AgentSelf, Client, ClientConfig, Consistency, Read, Tls};
 pub use error::{Error, Kind, Refusal, TxnError};
 pub use right::Right;

@@ -51,6 +51,8 @@ pub(super) struct Call {
     pub(super) effect: Effect,
     /// What the token must allow, for the message when it does not.
     pub(super) right: Option<Right>,
+    /// 429 is an answer, and not that the agent has no time.
+    pub(super) says_429: bool,
 }
 
 /// Everything of an answer that is read.
@@ -181,6 +183,7 @@ impl Transport {
             };
             let address = &self.0.addresses[position];
             let outcome = match self.attempt(address, call, share).await {
+                Ok(answer) if call.says_429 && answer.status == 429 => read(&answer),
                 Ok(answer) => answer::turned_away(&answer).map_or_else(|| read(&answer), Err),
                 Err(failure) => Err(failure),
             };

@@ -162,6 +162,24 @@ fn refusals_that_any_request_can_meet() {
     }
 }
 
+/// 429 is Consul's word for servers that are not well, too; other words for it are no answer.
+#[test]
+fn the_servers_health_is_read_with_either_status() {
+    let server = r#"{"ID": "a0", "Name": "consul1", "Address": "127.0.0.1:8300", "SerfStatus":
+        "failed", "LastContact": "0s", "LastTerm": 0, "Healthy": false, "Voter": true}"#;
+    let body =
+        |servers| format!(r#"{{"Healthy": false, "FailureTolerance": 0, "Servers": {servers}}}"#);
+    let sick = health(&answer(429, &body(format!("[{server}]")))).expect("health");
+    assert_eq!((sick.failure_tolerance, sick.servers.len()), (0, 1));
+    assert_eq!((&*sick.servers[0].name, sick.servers[0].healthy), ("consul1", false));
+    // A leader that has not looked yet.
+    assert_eq!(health(&answer(429, &body("null".to_owned()))).expect("health").servers, []);
+    assert!(health(&answer(200, &body("[]".to_owned()))).is_ok());
+    for (status, body) in [(429, "Your IP is issuing too many"), (200, "{}"), (404, "")] {
+        assert!(health(&answer(status, body)).is_err(), "{status} {body}");
+    }
+}
+
 #[test]
 fn long_answers_are_shortened() {
     let line = one_line(&"word\n\u{7} ".repeat(500));

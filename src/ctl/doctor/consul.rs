@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::report::Report;
 use crate::consul::{
-    AgentSelf, Client, ClientConfig, Consistency, Error, Kind, Refusal, SessionId, SessionRequest,
-    TxnOp,
+    AgentSelf, Client, ClientConfig, Consistency, Error, Health, Kind, Refusal, SessionId,
+    SessionRequest, TxnOp,
 };
 use crate::settings::Settings;
 use crate::supervisor::Keys;
@@ -22,6 +22,7 @@ struct Told {
     client: Client,
     leader: Option<String>,
     servers: Vec<String>,
+    is_server: bool,
 }
 
 pub async fn check(report: &mut Report, settings: &Settings, account: Option<&str>) {
@@ -37,7 +38,7 @@ pub async fn check(report: &mut Report, settings: &Settings, account: Option<&st
             "name a second agent or server in --consul-url",
         );
     }
-    servers(report, &answering);
+    servers(report, &answering).await;
     let (Some(told), Some(account)) = (answering.first(), account) else { return };
     if told.leader.is_some() {
         let probe = Probe {
@@ -55,9 +56,9 @@ async fn ask(report: &mut Report, config: &ClientConfig, address: &str) -> Optio
         let client = Client::new(config)?;
         let leader = client.leader(LIMIT).await?;
         let servers = client.peers(LIMIT).await?;
-        Ok::<_, Error>(Told { client, leader, servers })
+        Ok::<_, Error>(Told { client, leader, servers, is_server: false })
     };
-    let told = match told.await {
+    let mut told = match told.await {
         Ok(told) => told,
         Err(error) => {
             report.result("consul", Err(error));
@@ -71,6 +72,7 @@ async fn ask(report: &mut Report, config: &ClientConfig, address: &str) -> Optio
                 format!("{address}: node {node_name}, Consul {version}, datacenter {datacenter}");
             report.ok("consul", message);
             agent_settings(report, &agent);
+            told.is_server = agent.is_server;
         }
         // It answers; the missing right has a check of its own.
         Err(error) if error.kind == Kind::Denied => report.ok("consul", address),
@@ -132,7 +134,7 @@ fn plain_text(report: &mut Report, settings: &Settings, address: &str) {
 }
 
 /// Whether the addresses lead to one cluster, and how many servers it can lose.
-fn servers(report: &mut Report, answering: &[Told]) {
+async fn servers(report: &mut Report, answering: &[Told]) {
     let Some(first) = answering.first() else { return };
     let set = |told: &Told| {
         let mut servers = told.servers.clone();
@@ -148,7 +150,8 @@ fn servers(report: &mut Report, answering: &[Told]) {
         );
         return;
     }
-    let Some(leader) = answering.iter().find_map(|told| told.leader.as_ref()) else {
+    let led = answering.iter().find_map(|told| Some((told, told.leader.as_ref()?)));
+    let Some((told, leader)) = led else {
         report.problem(
             "consul-servers",
             format!("none of the {} servers is the leader", first.servers.len()),
@@ -168,8 +171,43 @@ fn servers(report: &mut Report, answering: &[Told]) {
             format!("{message}: an even number bears no more losses than one less"),
             "run three or five",
         ),
-        _ => report.ok("consul-servers", message),
+        // Most tokens may not ask this.
+        _ => match told.client.health(LIMIT).await {
+            Ok(health) => servers_health(report, &message, &health),
+            Err(_) => report.ok("consul-servers", message),
+        },
     }
+    if first.servers.len() > 2
+        && answering.iter().any(|told| told.is_server)
+        && told.client.forgets_lost_servers(LIMIT).await.is_ok_and(|forgets| forgets)
+    {
+        report.warning(
+            "consul-servers",
+            "they forget one of them that is lost for ten seconds, and end the sessions made with \
+             it, perhaps that of the key's holder",
+            "consul operator autopilot set-config -cleanup-dead-servers=false",
+        );
+    }
+}
+
+fn servers_health(report: &mut Report, message: &str, health: &Health) {
+    let may_fail = match health.failure_tolerance {
+        0 => "none of them may fail now".to_owned(),
+        count => format!("{count} may fail"),
+    };
+    let message = format!("{message}: {may_fail}");
+    let sick = health.servers.iter().filter(|server| !server.healthy);
+    let sick: Vec<&str> = sick.map(|server| server.name.as_str()).collect();
+    if health.failure_tolerance > 0 && sick.is_empty() {
+        report.ok("consul-servers", message);
+        return;
+    }
+    let names = if sick.is_empty() { "one".to_owned() } else { sick.join(", ") };
+    report.warning(
+        "consul-servers",
+        format!("{message}; lost, or not yet in step with the leader: {names}"),
+        "start what is down, and take no other server down before this is gone",
+    );
 }
 
 /// Tries what kneard does. Writes nothing but one scratch entry, and a session to write it with.

@@ -95,6 +95,10 @@ fn reads(answer: &Answer, seen: &Seen<'_>) {
     if let Err(error) = answer.agent_self() {
         no_refusal(&error, seen);
     }
+    match answer.health() {
+        Ok(_) => assert!([200, 429].contains(&seen.status)),
+        Err(error) => no_refusal(&error, seen),
+    }
 }
 
 /// Consul's 404 without a body, or an empty list.
