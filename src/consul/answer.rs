@@ -20,8 +20,20 @@ pub(super) fn lacks_right(what: &str) -> bool {
     what.contains("Permission denied")
 }
 
+/// What `read` makes of an answer that is no refusal. With `says_429` that status is none.
+pub(super) fn judged<T>(
+    answer: &Answer,
+    says_429: bool,
+    read: impl FnOnce(&Answer) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if says_429 && answer.status == 429 {
+        return read(answer);
+    }
+    turned_away(answer).map_or_else(|| read(answer), Err)
+}
+
 /// Refusals that every request can meet: tokens, overload, trouble between servers.
-pub(super) fn turned_away(answer: &Answer) -> Option<Failure> {
+fn turned_away(answer: &Answer) -> Option<Failure> {
     let text = one_line(&String::from_utf8_lossy(&answer.body));
     let said = if text.is_empty() {
         format!("answered {}", answer.status)
@@ -84,6 +96,10 @@ pub(super) fn json<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     if answer.status != 200 {
         return Err(unexpected(answer));
     }
+    parsed(answer)
+}
+
+fn parsed<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     serde_json::from_slice(&answer.body).map_err(|error| garbage(answer, &error.to_string()))
 }
 
@@ -195,8 +211,7 @@ pub(super) fn txn(answer: &Answer, ops: &[TxnOp]) -> Result<Vec<KvEntry>, Failur
     if !matches!(answer.status, 200 | 409) {
         return Err(unexpected(answer));
     }
-    let answered: Answered = serde_json::from_slice(&answer.body)
-        .map_err(|error| garbage(answer, &error.to_string()))?;
+    let answered: Answered = parsed(answer)?;
     let errors = answered.errors.unwrap_or_default();
     if answer.status == 409 {
         if errors.is_empty() || errors.iter().any(|error| error.op_index >= ops.len()) {
@@ -273,7 +288,7 @@ pub(super) fn health(answer: &Answer) -> Result<super::Health, Failure> {
     if !matches!(answer.status, 200 | 429) {
         return Err(unexpected(answer));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| garbage(answer, &error.to_string()))
+    parsed(answer)
 }
 
 /// Of the agent's long self-description, the few fields that are needed.

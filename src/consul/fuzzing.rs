@@ -28,9 +28,7 @@ impl Answer {
         &self,
         read: impl FnOnce(&transport::Answer) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        answer::turned_away(&self.0)
-            .map_or_else(|| read(&self.0), Err)
-            .map_err(|failure| failure.at("consul"))
+        answer::judged(&self.0, false, read).map_err(|failure| failure.at("consul"))
     }
 
     pub fn boolean(&self) -> Result<bool, Error> {
@@ -62,10 +60,7 @@ impl Answer {
     }
 
     pub fn health(&self) -> Result<Health, Error> {
-        if self.0.status == 429 {
-            return answer::health(&self.0).map_err(|failure| failure.at("consul"));
-        }
-        self.judge(answer::health)
+        answer::judged(&self.0, true, answer::health).map_err(|failure| failure.at("consul"))
     }
 
     pub fn agent_self(&self) -> Result<AgentSelf, Error> {

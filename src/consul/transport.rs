@@ -183,8 +183,7 @@ impl Transport {
             };
             let address = &self.0.addresses[position];
             let outcome = match self.attempt(address, call, share).await {
-                Ok(answer) if call.says_429 && answer.status == 429 => read(&answer),
-                Ok(answer) => answer::turned_away(&answer).map_or_else(|| read(&answer), Err),
+                Ok(answer) => answer::judged(&answer, call.says_429, &read),
                 Err(failure) => Err(failure),
             };
             match outcome {
