@@ -40,8 +40,7 @@ fn loss_of_one_server_goes_unnoticed() {
         silences.push(longest_silence(&homes, start, boot_time()));
         pair.consul.server(victim).restart();
         // Before that, the next one would be the second of three.
-        let ready = || pair.consul.can_lose_one().then_some(());
-        wait_until(secs(60), "Consul can lose a server again", ready);
+        pair.consul.wait_until_it_can_lose_one();
     }
     assert!(neard.is_alive(), "the same neard signs all the time");
     assert_eq!(pair.holder.metric("kuutamod_neard_restarts"), Some(1.0));

@@ -72,8 +72,7 @@ impl Scene {
         });
         scene.set("KUUTAMO_PROMOTION", "hot-swap");
         if consul.servers().len() > 1 {
-            let ready = || consul.can_lose_one().then_some(());
-            wait_until(secs(60), "Consul can lose a server", ready);
+            consul.wait_until_it_can_lose_one();
         }
         scene
     }

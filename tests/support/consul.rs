@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::netns::NetNs;
+use super::wait::wait_until;
 
 /// A cold start takes about 3 s on an idle machine; tests share theirs with compilers.
 const READY_BOUND: Duration = Duration::from_secs(60);
@@ -264,6 +265,12 @@ impl Consul {
         };
         let health: Value = serde_json::from_str(&health).unwrap_or_default();
         health["Healthy"] == true && health["FailureTolerance"].as_u64() >= Some(1)
+    }
+
+    /// Wait until [`Consul::can_lose_one`].
+    pub fn wait_until_it_can_lose_one(&self) {
+        let ready = || self.can_lose_one().then_some(());
+        wait_until(READY_BOUND, "Consul can lose a server", ready);
     }
 
     /// Wait until every server answers, knows a leader and is in the catalog.

@@ -15,6 +15,7 @@ pub mod fake_server;
 pub mod freezer;
 pub mod http;
 pub mod kneard;
+pub mod lock;
 pub mod netns;
 pub mod operator;
 pub mod pair;

@@ -9,7 +9,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
+
+use super::lock::try_lock;
 
 /// Below the kernel's ephemeral range, so that no outgoing connection takes a port between its
 /// choice here and its use.
@@ -31,21 +33,19 @@ pub fn free_port() -> u16 {
             return port;
         }
         // Ports that were in use a moment ago come last.
-        let start = process::id() % u32::from(BLOCKS);
-        let mut numbers = (start as u16..BLOCKS).chain(0..start as u16);
-        let (number, lock) = numbers
-            .find_map(|number| Some((number, lock(number)?)))
+        let start = (process::id() % u32::from(BLOCKS)) as u16;
+        let mut blocks = (start..BLOCKS).chain(0..start);
+        let (block, lock) = blocks
+            .find_map(|block| Some((block, lock(block)?)))
             .unwrap_or_else(|| panic!("all ports from {FIRST} on are taken by tests that run"));
         locks.push(lock);
-        let first = FIRST + number * BLOCK;
+        let first = FIRST + block * BLOCK;
         *ports = first..first + BLOCK;
     }
 }
 
-fn lock(number: u16) -> Option<Flock<File>> {
+fn lock(block: u16) -> Option<Flock<File>> {
     let directory = env::temp_dir().join("kneard-test-ports");
     fs::create_dir_all(&directory).unwrap();
-    let path = directory.join(number.to_string());
-    let file = File::create(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+    try_lock(&directory.join(block.to_string()))
 }

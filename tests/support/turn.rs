@@ -3,12 +3,9 @@
 
 use std::{fs::File, thread};
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::Flock;
 
-use super::{binaries, wait::millis};
+use super::{binaries, lock::try_lock, wait::millis};
 
 /// Heavy tests that run at the same time.
 const AT_ONCE: usize = 3;
@@ -26,11 +23,5 @@ pub fn turn() -> Turn {
 }
 
 fn place(number: usize) -> Option<Flock<File>> {
-    let path = binaries::directory().join(format!("heavy-test-{number}.lock"));
-    let file = File::create(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Some(lock),
-        Err((_, Errno::EWOULDBLOCK)) => None,
-        Err((_, e)) => panic!("{}: {e}", path.display()),
-    }
+    try_lock(&binaries::directory().join(format!("heavy-test-{number}.lock")))
 }
