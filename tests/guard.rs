@@ -128,16 +128,25 @@ fn guard_of(neard: ProcessIdentity) -> Pid {
 
 const SLEEP: &str = "exec sleep 600";
 
+/// How long ago the deadline was.
+fn since(deadline: u64) -> Duration {
+    Duration::from_nanos(boot_clock::now().checked_sub(deadline).expect("too early"))
+}
+
 #[tokio::test]
 async fn neard_dies_at_the_deadline_and_not_before() {
-    let scene = Scene::new(SLEEP);
-    let deadline = in_ms(500);
-    let (_neard, mut events, identity) = scene.start(Some(deadline)).await;
-    assert_eq!(next(&mut events).await, exited(SIGKILL, ExitReason::Deadline));
-    let late = Duration::from_nanos(boot_clock::now().checked_sub(deadline).expect("too early"));
-    assert!(late < Duration::from_millis(500), "{late:?} late");
-    assert!(!identity.is_unreaped());
-    assert!(scene.is_unlocked());
+    let mut delays = Vec::new();
+    for _ in 0..3 {
+        let scene = Scene::new(SLEEP);
+        let deadline = in_ms(1_000);
+        let (_neard, mut events, identity) = scene.start(Some(deadline)).await;
+        assert_eq!(next(&mut events).await, exited(SIGKILL, ExitReason::Deadline));
+        delays.push(since(deadline));
+        assert!(!identity.is_unreaped());
+        assert!(scene.is_unlocked());
+    }
+    // The shortest: what the guard takes, and not what it waits for a processor.
+    assert!(delays.iter().any(|late| *late < Duration::from_millis(100)), "late by {delays:?}");
 }
 
 #[tokio::test]
@@ -461,8 +470,8 @@ fn a_stopped_kneard_loses_its_neard_at_the_deadline_and_learns_of_it() {
     let kneard = Kneard::start(&scene, deadline);
     kneard.send(Signal::SIGSTOP);
     wait_for("neard's death", || (!kneard.neard.is_alive()).then_some(()));
-    let late = Duration::from_nanos(boot_clock::now().checked_sub(deadline).expect("too early"));
-    assert!(late < Duration::from_millis(500), "{late:?} late");
+    let late = since(deadline);
+    assert!(late < Duration::from_secs(2), "{late:?} late");
     assert!(!scene.path("heard").exists());
     kneard.send(Signal::SIGCONT);
     let heard = read_when_there(&scene.path("heard"));
