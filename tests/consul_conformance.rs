@@ -97,6 +97,10 @@ async fn a_leader_change_is_what_the_model_says() {
     let mut pair = Pair::new(asked.clone(), conformance::stand_in().await);
     let mut both = Timed::new(asked);
 
+    // One round goes on across the change, sessions, locks and indexes included.
+    let mut across = pair.round(1, "three servers".to_owned());
+    pair.steps(&mut across, 500).await;
+
     let start = both.now();
     let short = both.create(TTL, Duration::ZERO, Behavior::Release).await;
     let long = both.create(Duration::from_secs(600), Duration::ZERO, Behavior::Release).await;
@@ -107,9 +111,6 @@ async fn a_leader_change_is_what_the_model_says() {
         assert_eq!(both.lock(key, session).await, Ok(()));
     }
     both.destroy(&ended).await;
-    // One round goes on across the change, sessions, locks and indexes included.
-    let mut across = pair.round(1, "three servers".to_owned());
-    pair.steps(&mut across, 500).await;
     both.until(start + TTL + Duration::from_secs(1)).await;
 
     let killed = both.now();
