@@ -31,7 +31,7 @@ times.sort()
 median = times[len(times) // 2]
 after = ", ".join(f"{t:.2f}" for t in times)
 report(f"kill -9 of kneard: the standby signs after {after} s, median {median:.2f} s")
-# The fastest: a busy machine slows most of them down, and a lease to wait for all of them.
+# The fastest: a busy machine slows some of them, a standby that waits for the lease all of them.
 assert times[0] <= 1.0, f"the fastest took {times[0]:.2f} s"
 
 with subtest("the journal tells state changes apart by fields"):
