@@ -15,7 +15,7 @@ use support::{
     pair::setup,
     signatures::{self, longest_silence},
     turn::turn,
-    wait::{boot_time, report, secs, stays, wait_until},
+    wait::{boot_time, millis, report, secs, stays, wait_until},
 };
 
 /// `KNEARD_TEST_AGENT_LOSS` seconds; by default as long as a lost lease would take to show, twice.
@@ -82,7 +82,7 @@ fn loss_of_the_local_agent_goes_unnoticed() {
     let verdict = signatures::assert_one_signer(&[homes[0].clone(), standby.setup.home.clone()]);
     assert_eq!(verdict.changes, 0, "{}", verdict.text);
     report("loss of the local Consul agent, longest silence of the signer", &silences);
-    // It signs at every block, one each 600 ms; more than a stall of the machine is a loss.
+    // It signs at every block, one each 600 ms; one block may be missed.
     let longest = silences.into_iter().max().unwrap();
-    assert!(longest <= secs(3), "the signer was silent for {longest:?}");
+    assert!(longest <= millis(1500), "the signer was silent for {longest:?}");
 }

@@ -47,9 +47,10 @@ fn loss_of_one_server_goes_unnoticed() {
     assert_eq!(pair.standby.state().as_deref(), Some("Voting"));
     let verdict = pair.assert_one_signer();
     assert_eq!(verdict.changes, 0, "{}", verdict.text);
-    let median = report("loss of a Consul server, longest silence of the signer", &silences);
+    report("loss of a Consul server, longest silence of the signer", &silences);
     // It signs at every block, one each 600 ms; one block may be missed.
-    assert!(median <= millis(1500), "the signer was silent for {median:?}");
+    let longest = silences.into_iter().max().unwrap();
+    assert!(longest <= millis(1500), "the signer was silent for {longest:?}");
 }
 
 #[test]

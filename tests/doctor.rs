@@ -199,7 +199,7 @@ fn a_good_set_up_is_found_good_and_left_as_it_is() {
         "ok       validator-key ",
         "ok       account            node1",
         "ok       acl-session ",
-        "consul-latency     a write takes ",
+        "ok       consul-latency     a write takes ",
         "ok       hot-swap           neard can be given the key while it runs",
     ] {
         assert!(ended.stdout.contains(part), "no {part:?} in:\n{}", ended.stdout);

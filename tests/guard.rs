@@ -145,8 +145,10 @@ async fn neard_dies_at_the_deadline_and_not_before() {
         assert!(!identity.is_unreaped());
         assert!(scene.is_unlocked());
     }
+    delays.sort();
+    assert!(delays[2] < Duration::from_millis(500), "late by {delays:?}");
     // The shortest: what the guard takes, and not what it waits for a processor.
-    assert!(delays.iter().any(|late| *late < Duration::from_millis(100)), "late by {delays:?}");
+    assert!(delays[0] < Duration::from_millis(100), "late by {delays:?}");
 }
 
 #[tokio::test]
@@ -471,7 +473,7 @@ fn a_stopped_kneard_loses_its_neard_at_the_deadline_and_learns_of_it() {
     kneard.send(Signal::SIGSTOP);
     wait_for("neard's death", || (!kneard.neard.is_alive()).then_some(()));
     let late = since(deadline);
-    assert!(late < Duration::from_secs(2), "{late:?} late");
+    assert!(late < Duration::from_millis(500), "{late:?} late");
     assert!(!scene.path("heard").exists());
     kneard.send(Signal::SIGCONT);
     let heard = read_when_there(&scene.path("heard"));

@@ -43,7 +43,7 @@ fn in_place_neard_ends_in_a_window_and_the_holder_keeps_the_key() {
     assert!(ended.stdout.contains("neard will end at height"), "{}", ended.stdout);
     assert!(ended.stdout.contains("kneard1 could take the key instead"), "{}", ended.stdout);
     assert!(ended.stdout.contains("neard is restarted; this node is Validating"));
-    before.wait_dead(secs(5), "the neard that was to be restarted");
+    before.wait_dead(secs(1), "the neard that was to be restarted");
     assert_eq!(term(&pair), term_before, "the key changed hands");
     assert_eq!(pair.standby.state().as_deref(), Some("Voting"));
     assert_eq!(config(&pair.holder), text, "config.json is not as it was, to the byte");
@@ -64,7 +64,7 @@ fn with_hot_swap_the_key_goes_to_a_standby_first() {
     let ended = kneard_ctl(&pair.holder, &["restart", "--wait"]);
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("kneard1 holds the validator key"), "{}", ended.stdout);
-    before.wait_dead(secs(5), "the neard that was to be restarted");
+    before.wait_dead(secs(1), "the neard that was to be restarted");
     assert_eq!(pair.standby.neard(), successor);
     assert_eq!(pair.standby.state().as_deref(), Some("Validating"));
 

@@ -35,7 +35,7 @@ with subtest("the standby takes over with its own token"):
     validator.crash()
     took = wait_validates(standby, 30)
     report(f"crash of the host, with access control: the standby signs after {took:.2f} s")
-    by_the_lease(took)
+    assert took <= LEASE + 1, f"{took:.2f} s for a lease of {LEASE:.0f} s"
     validator.start()
     wait_standby(validator)
 

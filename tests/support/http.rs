@@ -15,12 +15,7 @@ pub struct Answer {
 
 /// The body of a GET that was answered 200, within a second.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<String> {
-    get_within(Duration::from_secs(1), address, path)
-}
-
-/// As [`get`], with a limit of one's own.
-pub fn get_within(limit: Duration, address: SocketAddr, path: &str) -> io::Result<String> {
-    let answer = request("GET", address, path, "", limit)?;
+    let answer = request("GET", address, path, "", Duration::from_secs(1))?;
     match answer.status {
         200 => Ok(answer.body),
         status => Err(io::Error::other(format!("{address}{path} answered {status}"))),

@@ -29,10 +29,8 @@ for _ in range(max(ROUNDS, 5)):
         verdict()
 times.sort()
 median = times[len(times) // 2]
-after = ", ".join(f"{t:.2f}" for t in times)
-report(f"kill -9 of kneard: the standby signs after {after} s, median {median:.2f} s")
-# The fastest: a busy machine slows some of them, a standby that waits for the lease all of them.
-assert times[0] <= 1.0, f"the fastest took {times[0]:.2f} s"
+report(f"kill -9 of kneard: the standby signs after {', '.join(f'{t:.2f}' for t in times)} s")
+assert median <= 1.0, f"median {median:.2f} s"
 
 with subtest("the journal tells state changes apart by fields"):
     ask = "journalctl MESSAGE_ID=d6195464258e448abe7c1b81b45ee0b2 KNEARD_STATE=Validating -n 1 -o json"
@@ -69,7 +67,7 @@ with subtest("its Consul agent stops"):
     validator.succeed("systemctl stop consul.service")
     took = wait_validates(standby, 20)
     report(f"stop of the validator's only Consul agent: the standby signs after {took:.2f} s")
-    by_the_lease(took)
+    assert took <= LEASE + 1, f"{took:.2f} s for a lease of {LEASE:.0f} s"
     validator.fail(neard_has_key())
     validator.succeed("systemctl start consul.service")
     wait_standby(validator)
@@ -95,7 +93,7 @@ for _ in range(ROUNDS):
         validator.crash()
         took = wait_validates(standby, 30)
         times.append(took)
-        by_the_lease(took)
+        assert took <= LEASE + 1, f"{took:.2f} s for a lease of {LEASE:.0f} s"
         validator.start()
         wait_standby(validator)
         validator = standby
@@ -108,7 +106,7 @@ with subtest("its host is cut off from the others"):
     validator.block()
     took = wait_validates(standby, 20)
     report(f"the validator is cut off: the standby signs after {took:.2f} s")
-    by_the_lease(took)
+    assert took <= LEASE + 1, f"{took:.2f} s for a lease of {LEASE:.0f} s"
     validator.fail(neard_has_key())
     validator.unblock()
     # Consul would try again only after half a minute.

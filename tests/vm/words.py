@@ -52,11 +52,6 @@ def wait_validates(machine: Machine, seconds: int = 60) -> float:
     return took
 
 
-def by_the_lease(took: float) -> None:
-    """The lease's end, and what a busy machine adds; the benchmark measures more closely."""
-    assert took <= LEASE + 3, f"{took:.2f} s for a lease of {LEASE:.0f} s"
-
-
 def wait_standby(machine: Machine, seconds: int = 90) -> None:
     """Until it is one that could take over at once: it follows the other's beats, too."""
     until(machine, state_is("Voting"), seconds)
